@@ -1,0 +1,1 @@
+"""The ground floor: process group, seeds, logging, tracking, digests and atomic files."""

@@ -1,0 +1,17 @@
+"""The one exception that is meant for the user."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class InputError(ValueError):
+    """Bad input, told in one sentence: the place, what was found, what was expected, the remedy.
+
+    Entry points print the sentence and exit with status 2; no traceback is shown for it.
+    """
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return ``, did you mean 'x'?`` for the known name closest to `name`, or an empty string."""
+    found = get_close_matches(name, sorted(known), n=1, cutoff=0.5)
+    return f", did you mean {found[0]!r}?" if found else ""

@@ -1,0 +1,66 @@
+"""What the user sees while a job runs: lines and progress, from the main rank only."""
+
+import sys
+import time
+import warnings
+
+from hybrid.runtime.processes import is_main
+
+
+def log(message: str) -> None:
+    """Print one message on the main rank, at once."""
+    if is_main():
+        print(message, flush=True)
+
+
+def warn(message: str) -> None:
+    """Print one warning on the main rank, on standard error, at once."""
+    if is_main():
+        print(f"warning: {message}", file=sys.stderr, flush=True)
+
+
+def quiet_libraries() -> None:
+    """Silence what other libraries print at import and at every call that is not addressed to our users."""
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    warnings.filterwarnings("ignore", category=DeprecationWarning)
+
+
+class _Lines:
+    """Progress as plain lines, at most one every `every` seconds: for logs and pipes."""
+
+    def __init__(self, total: int, desc: str, unit: str, every: float = 20.0):
+        self.total, self.desc, self.unit, self.every = total, desc, unit, every
+        self.done, self.start = 0, time.monotonic()
+        self.last = self.start
+
+    def update(self, n: int = 1) -> None:
+        self.done += n
+        now = time.monotonic()
+        if now - self.last >= self.every:
+            self.last = now
+            rate = self.done / (now - self.start)
+            left = (self.total - self.done) / rate if rate else float("inf")
+            log(f"{self.desc}: {self.done}/{self.total} {self.unit}, {rate:.1f} {self.unit}/s, {left:.0f} s left")
+
+    def close(self) -> None:
+        seconds = time.monotonic() - self.start
+        if seconds >= self.every:
+            log(f"{self.desc}: {self.done} {self.unit} in {seconds:.0f} s")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+
+def progress(total: int, desc: str, unit: str):
+    """Return a progress display with ``update(n)`` and ``close()``, also a context manager.
+
+    A tqdm bar on the main rank's terminal; plain lines where the output is no terminal; nothing on other ranks.
+    """
+    if is_main() and not sys.stderr.isatty():
+        return _Lines(total, desc, unit)
+    from tqdm import tqdm
+
+    return tqdm(total=total, desc=desc, unit=f" {unit}", disable=not is_main())
