@@ -1,0 +1,5 @@
+"""The encoder: backbone, pooling, forward without padding, loading and saving."""
+
+from hybrid.models.config import FromScratch, ModelConfig
+
+__all__ = ["FromScratch", "ModelConfig"]

@@ -1,0 +1,226 @@
+"""Loading an encoder from a directory, a hub id or nothing but a configuration."""
+
+import dataclasses
+from inspect import signature
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from hybrid.models.config import ModelConfig
+from hybrid.models.encoder import Encoder
+from hybrid.runtime.errors import InputError
+from hybrid.runtime.files import read_json
+
+_POOLINGS = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls"}
+
+
+def load_encoder(config: ModelConfig, tokenizer=None) -> Encoder:
+    """Load or initialise the encoder that `config` describes, in float32, on the CPU.
+
+    Args:
+        config: what the recipe says; what it leaves unset is taken from a sentence-transformers directory.
+        tokenizer: the tokenizer to use with `from_scratch` where that names none.
+
+    Raises InputError where the directory lacks a tokenizer or weights, the tokenizer does not fit the embedding
+    matrix, or the directory pools in a way that is not supported.
+    """
+    if not (config.name or config.from_scratch):
+        raise InputError(
+            "model.name is not set; give the directory or hub id of an encoder, or set model.from_scratch."
+        )
+    config, projection = with_saved_settings(config)
+    tokenizer = tokenizer or load_tokenizer(config)
+    backbone = _fresh(config, tokenizer) if config.from_scratch else _pretrained(config)
+    if config.layers:
+        _truncate(backbone, config.layers)
+    _check_vocabulary(config, tokenizer, backbone)
+    if config.freeze_embeddings:
+        backbone.get_input_embeddings().requires_grad_(False)
+    if config.projection and projection is None:
+        projection = nn.Linear(backbone.config.hidden_size, config.projection, bias=False)
+    return Encoder(backbone, tokenizer, config, projection)
+
+
+def load_tokenizer(config: ModelConfig):
+    """Load the fast tokenizer that belongs to the encoder; raises InputError where there is none."""
+    from transformers import AutoTokenizer
+
+    place = config.from_scratch.tokenizer if config.from_scratch else config.name
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            place, revision=config.revision, trust_remote_code=config.trust_remote_code
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(
+            f"model.name = {place}: no tokenizer could be loaded ({_first_line(error)}); "
+            "put tokenizer.json and tokenizer_config.json beside the weights."
+        ) from error
+    if not tokenizer.is_fast or len(tokenizer) <= len(tokenizer.all_special_tokens):
+        raise InputError(
+            f"model.name = {place}: found no usable fast tokenizer; put tokenizer.json beside the weights."
+        )
+    if tokenizer.pad_token_id is None:
+        raise InputError(
+            f"model.name = {place}: the tokenizer has no padding token; set pad_token in its configuration."
+        )
+    return tokenizer
+
+
+def with_saved_settings(config: ModelConfig) -> tuple[ModelConfig, nn.Linear | None]:
+    """Fill what the recipe leaves unset from a sentence-transformers directory, and load its projection, if any."""
+    saved, projection = {}, None
+    folder = _local_folder(config)
+    if folder and (folder / "modules.json").exists():
+        saved, projection = _sentence_transformers_settings(folder)
+    given = {key: value for key, value in vars(config).items() if value is not None}
+    settings = {"pooling": "mean", "query_prefix": "", "passage_prefix": "", **saved, **given}
+    if projection is not None and config.projection not in (None, projection.out_features):
+        projection = None
+    return dataclasses.replace(config, **settings), projection
+
+
+def _local_folder(config: ModelConfig) -> Path | None:
+    if not config.name:
+        return None
+    if Path(config.name).is_dir():
+        return Path(config.name)
+    if Path(config.name).is_absolute() or config.name.startswith("."):
+        raise InputError(f"model.name = {config.name}: no such directory; give one with weights and a tokenizer.")
+    try:
+        from huggingface_hub import snapshot_download
+
+        patterns = ["modules.json", "config_sentence_transformers.json", "*/config.json", "*_Dense/model.safetensors"]
+        return Path(snapshot_download(config.name, revision=config.revision, allow_patterns=patterns))
+    except Exception as error:
+        raise InputError(
+            f"model.name = {config.name}: neither a directory nor to be had from the hub ({_first_line(error)}); "
+            "give a directory, or a hub id that this machine can reach."
+        ) from error
+
+
+def _sentence_transformers_settings(folder: Path) -> tuple[dict, nn.Linear | None]:
+    settings, projection = {}, None
+    for module in read_json(folder / "modules.json"):
+        kind, place = module["type"].rsplit(".", 1)[-1], folder / module["path"]
+        if kind == "Pooling":
+            settings["pooling"] = _pooling(place / "config.json")
+        elif kind == "Dense":
+            projection = _dense(place)
+            settings["projection"] = projection.out_features
+        elif kind not in ("Transformer", "Normalize"):
+            raise InputError(
+                f"{folder}/modules.json: module {kind} is not supported; expected Transformer, Pooling, "
+                "Dense and Normalize only."
+            )
+    prompts_file = folder / "config_sentence_transformers.json"
+    prompts = (read_json(prompts_file).get("prompts") or {}) if prompts_file.exists() else {}
+    settings["query_prefix"] = prompts.get("query") or ""
+    settings["passage_prefix"] = prompts.get("passage") or prompts.get("document") or ""
+    return settings, projection
+
+
+def _pooling(file: Path) -> str:
+    saved = read_json(file)
+    mode = saved.get("pooling_mode") or [name for key, name in _POOLINGS.items() if saved.get(key)]
+    modes = [mode] if isinstance(mode, str) else list(mode)
+    others = [
+        key for key, on in saved.items() if key.startswith("pooling_mode_") and on is True and key not in _POOLINGS
+    ]
+    if len(modes) != 1 or modes[0] not in _POOLINGS.values() or others:
+        raise InputError(f"{file}: pools by {modes + others}; expected one of {sorted(_POOLINGS.values())}.")
+    if saved.get("include_prompt") is False:
+        raise InputError(f"{file}: include_prompt is false; only pooling over the prompt's tokens too is supported.")
+    return modes[0]
+
+
+def _dense(place: Path) -> nn.Linear:
+    from safetensors.torch import load_file
+
+    saved = read_json(place / "config.json")
+    if saved.get("bias") or "Identity" not in saved.get("activation_function", ""):
+        raise InputError(f"{place}/config.json: has a bias or an activation; expected a linear map without either.")
+    linear = nn.Linear(saved["in_features"], saved["out_features"], bias=False)
+    linear.load_state_dict({"weight": load_file(place / "model.safetensors")["linear.weight"]})
+    return linear
+
+
+def _pretrained(config: ModelConfig) -> nn.Module:
+    from transformers import AutoConfig
+
+    options = {"revision": config.revision, "trust_remote_code": config.trust_remote_code}
+    try:
+        architecture = AutoConfig.from_pretrained(config.name, **options)
+        factory, arguments = _factory(architecture, config)
+        return factory.from_pretrained(
+            config.name,
+            config=architecture,
+            dtype=torch.float32,
+            use_safetensors=None if config.allow_pickle else True,
+            **options,
+            **arguments,
+        )
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"model.name = {config.name}: the weights cannot be loaded ({_first_line(error)}); expected config.json and "
+            "model.safetensors (other formats need --model.allow_pickle true, remote code --model.trust_remote_code "
+            "true)."
+        ) from error
+
+
+def _fresh(config: ModelConfig, tokenizer) -> nn.Module:
+    from transformers import AutoConfig
+
+    scratch = config.from_scratch
+    ids = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("pad", "bos", "eos")}
+    options = {key: value for key, value in ids.items() if value is not None} | {"vocab_size": len(tokenizer)}
+    try:
+        architecture = AutoConfig.for_model(scratch.model_type, **(options | scratch.config))
+        factory, arguments = _factory(architecture, config)
+        return factory.from_config(architecture, dtype=torch.float32, **arguments)
+    except (ValueError, TypeError) as error:
+        raise InputError(f"model.from_scratch: {_first_line(error)}; see the architecture's configuration.") from error
+
+
+def _factory(architecture, config: ModelConfig):
+    """Return the auto class for an architecture and its arguments; sets dropout in the architecture.
+
+    T5's family loads as its encoder alone. BERT's would add a pooler that is random and gets no gradient.
+    """
+    from transformers import AutoModel, AutoModelForTextEncoding
+
+    if config.dropout is not None:
+        for name in ("hidden_dropout_prob", "attention_probs_dropout_prob", "dropout_rate"):
+            if hasattr(architecture, name):
+                setattr(architecture, name, config.dropout)
+    known = type(architecture) in AutoModelForTextEncoding._model_mapping
+    factory = AutoModelForTextEncoding if known else AutoModel
+    arguments = {"attn_implementation": config.attention}
+    if known and "add_pooling_layer" in signature(factory._model_mapping[type(architecture)].__init__).parameters:
+        arguments["add_pooling_layer"] = False
+    return factory, arguments
+
+
+def _truncate(backbone: nn.Module, layers: int) -> None:
+    stack = backbone.encoder
+    name = "block" if hasattr(stack, "block") else "layer"
+    blocks = getattr(stack, name)
+    if layers > len(blocks):
+        raise InputError(f"model.layers is {layers}, but the backbone has {len(blocks)}; give at most that.")
+    setattr(stack, name, blocks[:layers])
+    for key in ("num_hidden_layers", "num_layers"):
+        if hasattr(backbone.config, key):
+            setattr(backbone.config, key, layers)
+
+
+def _check_vocabulary(config: ModelConfig, tokenizer, backbone: nn.Module) -> None:
+    rows = backbone.get_input_embeddings().num_embeddings
+    if len(tokenizer) > rows:
+        raise InputError(
+            f"model.name = {config.name}: the tokenizer has {len(tokenizer)} tokens, but the embedding matrix only {rows} "
+            "rows; take the tokenizer that belongs to these weights."
+        )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

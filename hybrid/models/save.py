@@ -1,0 +1,73 @@
+"""Saving an encoder so that transformers and sentence-transformers load it and give the same embeddings."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from hybrid.models.encoder import Encoder
+from hybrid.runtime.files import atomic_folder, write_json
+
+_MODULES = "sentence_transformers.models"
+
+
+def save_encoder(
+    encoder: Encoder, path: str | Path, card: str, max_length: int, state: dict[str, Tensor] | None = None
+) -> None:
+    """Write a model directory that appears whole or not at all.
+
+    Args:
+        encoder: the encoder, on any device; with `state` only its structure is used.
+        path: the directory; one that exists is replaced.
+        card: the text of its README.md.
+        max_length: tokens, special ones and prefix included, to which others are told to cut texts.
+        state: the encoder's parameters where they had to be collected from several ranks (ZeRO-3).
+    """
+    state = {name: value.detach().cpu() for name, value in (state or encoder.state_dict()).items()}
+    backbone = {name.removeprefix("backbone."): v for name, v in state.items() if name.startswith("backbone.")}
+    with atomic_folder(path) as folder:
+        encoder.backbone.save_pretrained(folder, state_dict=backbone)
+        encoder.tokenizer.save_pretrained(folder)
+        if encoder.projection:
+            _save_projection(state["projection.weight"], folder / "2_Dense")
+        _save_modules(encoder, folder, max_length)
+        (folder / "README.md").write_text(card, encoding="utf-8")
+
+
+def _save_projection(weight: Tensor, folder: Path) -> None:
+    from safetensors.torch import save_file
+
+    folder.mkdir()
+    save_file({"linear.weight": weight.contiguous()}, folder / "model.safetensors")
+    identity = f"{nn.Identity.__module__}.{nn.Identity.__qualname__}"
+    columns, rows = weight.shape[1], weight.shape[0]
+    settings = {"in_features": columns, "out_features": rows, "bias": False, "activation_function": identity}
+    write_json(folder / "config.json", settings)
+
+
+def _save_modules(encoder: Encoder, folder: Path, max_length: int) -> None:
+    """Write the files by which sentence-transformers knows pooling, normalisation, prompts and length."""
+    kinds = [("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Dense", "Dense"), ("3_Normalize", "Normalize")]
+    kinds = [(place, kind) for place, kind in kinds if kind != "Dense" or encoder.projection]
+    modules = [
+        {"idx": i, "name": str(i), "path": place, "type": f"{_MODULES}.{kind}"} for i, (place, kind) in enumerate(kinds)
+    ]
+    write_json(folder / "modules.json", modules)
+    mean = encoder.config.pooling == "mean"
+    pooling = {
+        "word_embedding_dimension": encoder.backbone.config.hidden_size,
+        "pooling_mode_mean_tokens": mean,
+        "pooling_mode_cls_token": not mean,
+        "include_prompt": True,
+    }
+    (folder / "1_Pooling").mkdir()
+    (folder / "3_Normalize").mkdir()
+    write_json(folder / "1_Pooling" / "config.json", pooling)
+    write_json(folder / "sentence_bert_config.json", {"max_seq_length": max_length, "do_lower_case": False})
+    query, passage = encoder.prefixes["query"], encoder.prefixes["passage"]
+    prompts = {"query": query, "passage": passage, "document": passage}
+    versions = {"pytorch": torch.__version__}
+    write_json(
+        folder / "config_sentence_transformers.json",
+        {"__version__": versions, "prompts": prompts, "default_prompt_name": None, "similarity_fn_name": "cosine"},
+    )

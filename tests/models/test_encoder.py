@@ -1,0 +1,126 @@
+"""The encoder: chunks change nothing, and what is saved gives the same embeddings elsewhere."""
+
+import pytest
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import PreTrainedTokenizerFast
+
+from hybrid.models import FromScratch, ModelConfig
+from hybrid.models.encoder import Encoder, chunks
+from hybrid.models.load import load_encoder
+from hybrid.models.save import save_encoder
+from hybrid.runtime.errors import InputError
+from hybrid.runtime.ragged import Ragged
+
+TEXTS = ["the cat sat on the mat", "dogs", "a much longer text about cats and dogs and mats and all of that", "the mat"]
+SHAPES = {
+    "xlm-roberta": {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64},
+    "bert": {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64},
+    "mt5": {"d_model": 32, "num_layers": 2, "num_heads": 2, "d_ff": 64, "d_kv": 16},
+}
+
+
+def word_tokenizer() -> PreTrainedTokenizerFast:
+    words = ["<s>", "<pad>", "</s>", "<unk>"] + sorted({w for t in [*TEXTS, "query :", "passage :"] for w in t.split()})
+    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", pad_token="<pad>", unk_token="<unk>"
+    )
+
+
+def tiny(model_type: str, **options) -> Encoder:
+    torch.manual_seed(0)
+    scratch = FromScratch(model_type=model_type, config=SHAPES[model_type])
+    config = ModelConfig(from_scratch=scratch, query_prefix="query: ", passage_prefix="passage: ", **options)
+    return load_encoder(config, word_tokenizer()).eval()
+
+
+def ragged(encoder: Encoder, texts: list[str]) -> Ragged:
+    ids = encoder.tokenizer(texts)["input_ids"]
+    return Ragged(torch.tensor([t for row in ids for t in row]), torch.tensor([len(row) for row in ids]))
+
+
+@pytest.mark.parametrize("model_type", SHAPES)
+def test_embeddings_do_not_depend_on_how_texts_are_chunked(model_type):
+    encoder = tiny(model_type)
+    tokens = ragged(encoder, TEXTS)
+    whole = encoder(tokens)
+    encoder.config.chunk_tokens = 9
+    assert torch.allclose(encoder(tokens), whole, atol=1e-6)
+    assert torch.allclose(whole.norm(dim=1), torch.ones(len(TEXTS)), atol=1e-6)
+
+
+def test_chunks_hold_every_text_once_and_keep_to_the_budget():
+    lengths = torch.tensor([3, 50, 7, 7, 120, 1, 30])
+    found = list(chunks(lengths, 64))
+    assert sorted(torch.cat(found).tolist()) == list(range(7))
+    assert all(len(rows) == 1 or len(rows) * int(lengths[rows].max()) <= 64 for rows in found)
+
+
+@pytest.mark.parametrize("model_type", SHAPES)
+@pytest.mark.parametrize("options", [{"pooling": "cls"}, {"projection": 8}], ids=["cls", "projection"])
+def test_saved_directory_gives_the_same_embeddings_in_sentence_transformers(model_type, options, tmp_path):
+    library = pytest.importorskip("sentence_transformers", reason="sentence-transformers is not installed")
+    encoder = tiny(model_type, **options)
+    save_encoder(encoder, tmp_path / "model", card="A model.", max_length=64)
+    theirs = library.SentenceTransformer(str(tmp_path / "model"), device="cpu").eval()
+    with torch.no_grad():
+        ours = encoder(ragged(encoder, [f"query: {text}" for text in TEXTS]))
+    assert torch.allclose(torch.tensor(theirs.encode(TEXTS, prompt_name="query")), ours, atol=1e-5)
+    assert theirs.max_seq_length == 64
+
+
+@pytest.mark.parametrize("model_type", SHAPES)
+def test_saved_directory_loads_again_with_its_settings_and_embeddings(model_type, tmp_path):
+    encoder = tiny(model_type, projection=8)
+    save_encoder(encoder, tmp_path / "model", card="A model.", max_length=64)
+    again = load_encoder(ModelConfig(name=str(tmp_path / "model"))).eval()
+    assert again.prefixes == {"query": "query: ", "passage": "passage: "}
+    assert torch.equal(again(ragged(again, TEXTS)), encoder(ragged(encoder, TEXTS)))
+
+
+def test_transformers_loads_the_saved_backbone_and_tokenizer(tmp_path):
+    from transformers import AutoModel, AutoTokenizer
+
+    encoder = tiny("xlm-roberta")
+    save_encoder(encoder, tmp_path / "model", card="A model.", max_length=64)
+    backbone = AutoModel.from_pretrained(tmp_path / "model", add_pooling_layer=False)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "model")
+    assert tokenizer(TEXTS)["input_ids"] == encoder.tokenizer(TEXTS)["input_ids"]
+    assert all(torch.equal(v, backbone.state_dict()[k]) for k, v in encoder.backbone.state_dict().items())
+
+
+@pytest.mark.parametrize("model_type", SHAPES)
+def test_fewer_layers_are_the_bottom_ones(model_type):
+    encoder, short = tiny(model_type), tiny(model_type, layers=1)
+    mine = short.backbone.state_dict()
+    assert all(torch.equal(value, encoder.backbone.state_dict()[name]) for name, value in mine.items())
+    assert len(mine) < len(encoder.backbone.state_dict())
+
+
+def test_no_parameter_goes_unused():
+    for model_type in SHAPES:
+        encoder = tiny(model_type)
+        encoder(ragged(encoder, TEXTS)).sum().backward()
+        assert all(p.grad is not None for p in encoder.parameters())
+
+
+def test_bad_model_directories_are_refused_in_a_sentence(tmp_path):
+    encoder = tiny("bert")
+    save_encoder(encoder, tmp_path / "good", card="", max_length=64)
+    with pytest.raises(InputError, match="no such directory"):
+        load_encoder(ModelConfig(name=str(tmp_path / "absent")))
+    encoder.backbone.save_pretrained(tmp_path / "bare")
+    with pytest.raises(InputError, match="tokenizer"):
+        load_encoder(ModelConfig(name=str(tmp_path / "bare")))
+    encoder.backbone.resize_token_embeddings(9)
+    encoder.backbone.save_pretrained(tmp_path / "good")
+    with pytest.raises(InputError, match=r"tokenizer has \d+ tokens, but the embedding matrix only 9"):
+        load_encoder(ModelConfig(name=str(tmp_path / "good")))
+    (tmp_path / "good" / "model.safetensors").unlink()
+    with pytest.raises(InputError, match="weights cannot be loaded"):
+        load_encoder(ModelConfig(name=str(tmp_path / "good")))
