@@ -26,6 +26,13 @@ class Ragged:
         """Copy to page-locked memory."""
         return Ragged(self.ids.pin_memory(), self.lengths.pin_memory())
 
+    def select(self, rows: Tensor) -> "Ragged":
+        """Return the texts numbered `rows`, in that order."""
+        lengths = self.lengths[rows]
+        starts = (self.lengths.cumsum(0) - self.lengths)[rows]
+        shift = torch.repeat_interleave(starts - (lengths.cumsum(0) - lengths), lengths)
+        return Ragged(self.ids[shift + torch.arange(len(shift), device=shift.device)], lengths)
+
     @staticmethod
     def join(parts: list["Ragged"]) -> "Ragged":
         """Return all texts of several ragged batches in one."""

@@ -1,0 +1,5 @@
+"""Objectives, gradients across ranks, the engine, checkpoints and the training loop."""
+
+from hybrid.training.config import ObjectiveConfig, TrainingConfig
+
+__all__ = ["ObjectiveConfig", "TrainingConfig"]

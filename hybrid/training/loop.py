@@ -1,0 +1,124 @@
+"""The training loop: steps, log lines, evaluations of the development split, checkpoints."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hybrid.models.encoder import Encoder
+from hybrid.runtime.errors import InputError, nearest
+from hybrid.runtime.logs import log, progress, warn
+from hybrid.runtime.processes import gather_objects
+from hybrid.runtime.tracking import Tracker
+from hybrid.training.checkpoint import save_checkpoint
+from hybrid.training.config import TrainingConfig
+from hybrid.training.engine import Engine
+from hybrid.training.flops import peak_flops
+from hybrid.training.meter import Meter, line
+
+Scores = dict[str, float]
+
+
+@dataclass
+class Progress:
+    """Where the job stands beyond weights and sampler: goes into checkpoints."""
+
+    step: int = 0
+    """Steps done."""
+    best: float | None = None
+    """Best score of `keep_best` so far."""
+    best_step: int = 0
+    """Steps done when it was reached."""
+    worse: int = 0
+    """Evaluations since then."""
+    skipped: int = 0
+    """Steps whose gradient was not finite."""
+    scores: Scores = field(default_factory=dict)
+    """Scores of the newest evaluation of the development split."""
+
+
+@dataclass
+class Hooks:
+    """What the loop is handed, so that it need not know benchmarks, files of models or the sampler's counts."""
+
+    evaluate: Callable[[Encoder, int], Scores] | None = None
+    """Scores of the development split; called on every rank."""
+    keep: Callable[[Encoder], None] | None = None
+    """Save the encoder as the best so far; called on every rank."""
+    counts: Callable[[int], Scores] | None = None
+    """Realised share of each kind after a number of steps."""
+    state: Callable[[int], dict] | None = None
+    """What a checkpoint holds beside weights and progress (sampler, digests, MLflow run)."""
+
+
+class Loop:
+    """Runs an engine over batches from where `progress` stands."""
+
+    def __init__(self, config: TrainingConfig, engine: Engine, hooks: Hooks, folder: Path, tracker: Tracker):
+        self.config, self.engine, self.hooks = config, engine, hooks
+        self.folder, self.tracker = folder, tracker
+        self.progress = Progress()
+
+    def run(self, batches) -> Progress:
+        """Do the steps that are left; `batches` yields this rank's batch of each of them."""
+        config, done = self.config, self.progress
+        encoder, accelerator = self.engine.module.encoder, self.engine.accelerator
+        peak = peak_flops(accelerator.device, config.precision)
+        meter = Meter(encoder.backbone, peak, config.steps - done.step)
+        with progress(config.steps, "training", "steps") as bar:
+            bar.update(done.step)
+            for batch in batches:
+                result = self.engine.step(batch, done.step)
+                done.step += 1
+                meter.add(batch, result)
+                bar.update(1)
+                self._note_skip(result)
+                if done.step % config.log_every == 0 or done.step == config.steps:
+                    self._report(meter.read(accelerator))
+                if self._evaluate_and_stop(encoder):
+                    break
+                self._checkpoint()
+                meter.pause()
+        return done
+
+    def _report(self, values: Scores) -> None:
+        step = self.progress.step
+        log(line(step, self.config.steps, values))
+        shares = self.hooks.counts(step) if self.hooks.counts else {}
+        self.tracker.metrics({f"train/{key}": value for key, value in values.items()} | shares, step)
+
+    def _note_skip(self, result) -> None:
+        if result.skipped:
+            self.progress.skipped += 1
+            warn(f"step {self.progress.step}: the gradient is not finite; the step is skipped on all ranks.")
+
+    def _evaluate_and_stop(self, encoder: Encoder) -> bool:
+        config, done = self.config, self.progress
+        every = config.evaluate_every or config.steps
+        if not self.hooks.evaluate or (done.step % every and done.step != config.steps):
+            return False
+        done.scores = gather_objects(self.hooks.evaluate(encoder, done.step))[0]
+        self.tracker.metrics(done.scores, done.step)
+        if not config.keep_best:
+            return False
+        if config.keep_best not in done.scores:
+            hint = nearest(config.keep_best, done.scores)
+            raise InputError(f"training.keep_best = {config.keep_best}: the development split has no such score{hint}.")
+        score = done.scores[config.keep_best]
+        log(f"step {done.step}: {config.keep_best} {score:.4f}" + (f", best {done.best:.4f}" if done.best else ""))
+        if done.best is None or score > done.best:
+            done.best, done.best_step, done.worse = score, done.step, 0
+            if self.hooks.keep:
+                self.hooks.keep(encoder)
+            return False
+        done.worse += 1
+        if config.patience and done.worse >= config.patience:
+            log(f"stopping early: no better {config.keep_best} since step {done.best_step}")
+            return True
+        return False
+
+    def _checkpoint(self) -> None:
+        every, step = self.config.checkpoint_every, self.progress.step
+        if every and step % every == 0 and step < self.config.steps:
+            state = {"progress": vars(self.progress), **(self.hooks.state(step) if self.hooks.state else {})}
+            accelerator = self.engine.accelerator
+            save_checkpoint(self.folder / "checkpoints", step, accelerator, state, self.config.keep_last)

@@ -1,0 +1,87 @@
+"""The dense log line: what the last steps did and cost."""
+
+import resource
+import time
+from dataclasses import dataclass, field
+
+import torch
+
+from hybrid.data.batch import Batch
+from hybrid.runtime.processes import world_size
+from hybrid.training.engine import StepResult
+from hybrid.training.flops import training_flops
+
+WARM_UP = 2
+"""Steps that do not count for rates: kernels are chosen and workers start in them."""
+
+
+@dataclass
+class Meter:
+    """Counts steps between two log lines, on this rank; rates are of all ranks, taking them as alike."""
+
+    backbone: torch.nn.Module
+    peak: float
+    """Operations per second that one rank could do."""
+    steps_left: int
+    pairs: int = 0
+    tokens: int = 0
+    flops: float = 0.0
+    seconds: float = 0.0
+    seen: int = 0
+    last: float = field(default_factory=time.monotonic)
+    results: list[StepResult] = field(default_factory=list)
+
+    def add(self, batch: Batch, result: StepResult) -> None:
+        """Count one step, at its end."""
+        now = time.monotonic()
+        self.seen += 1
+        self.steps_left -= 1
+        self.results.append(result)
+        if self.seen > WARM_UP:
+            lengths = torch.cat([batch.queries.lengths, batch.passages.lengths])
+            self.pairs += len(batch.queries)
+            self.tokens += int(lengths.sum())
+            self.flops += training_flops(self.backbone, lengths)
+            self.seconds += now - self.last
+        self.last = now
+
+    def pause(self) -> None:
+        """Leave out the time since the last step: evaluation and checkpoints are no training."""
+        self.last = time.monotonic()
+
+    def read(self, accelerator) -> dict[str, float]:
+        """Return the mean over the steps since the last reading, and the rates; every rank calls it."""
+        sums = torch.stack([torch.stack([r.loss.float(), r.accuracy.float()]) for r in self.results]).mean(0)
+        loss, accuracy = accelerator.reduce(sums, "mean").tolist()
+        seconds, timed = max(self.seconds, 1e-9), max(self.seen - WARM_UP, 1)
+        values = {
+            "loss": loss,
+            "accuracy": accuracy,
+            "gradient_norm": float(self.results[-1].gradient_norm),
+            "learning_rate": self.results[-1].rate,
+            "skipped_steps": float(sum(result.skipped for result in self.results)),
+            "pairs_per_second": self.pairs * world_size() / seconds,
+            "tokens_per_second": self.tokens * world_size() / seconds,
+            "mfu": self.flops / seconds / self.peak,
+            "memory_gb": memory_gb(accelerator.device),
+            "seconds_left": self.steps_left * seconds / timed,
+        }
+        self.results.clear()
+        return values
+
+
+def memory_gb(device: torch.device) -> float:
+    """Return this rank's peak memory in GB: of the GPU, or of the process where there is none."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e9
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+
+
+def line(step: int, steps: int, v: dict[str, float]) -> str:
+    """Format a reading as one line."""
+    minutes, seconds = divmod(int(v["seconds_left"]), 60)
+    return (
+        f"step {step}/{steps} | loss {v['loss']:.4f} | accuracy {v['accuracy']:.3f} | norm {v['gradient_norm']:.2f} | "
+        f"rate {v['learning_rate']:.1e} | {v['pairs_per_second']:.1f} pairs/s | {v['tokens_per_second']:.0f} tokens/s | "
+        f"mfu {v['mfu']:.0%} | {v['memory_gb']:.1f} GB | {minutes}:{seconds:02d} left"
+    )
