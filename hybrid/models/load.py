@@ -162,9 +162,9 @@ def _pretrained(config: ModelConfig) -> nn.Module:
         )
     except (OSError, ValueError) as error:
         raise InputError(
-            f"model.name = {config.name}: the weights cannot be loaded ({_first_line(error)}); expected config.json and "
-            "model.safetensors (other formats need --model.allow_pickle true, remote code --model.trust_remote_code "
-            "true)."
+            f"model.name = {config.name}: the weights cannot be loaded ({_first_line(error)}); expected config.json "
+            "and model.safetensors (other formats need --model.allow_pickle true, remote code "
+            "--model.trust_remote_code true)."
         ) from error
 
 
@@ -217,8 +217,8 @@ def _check_vocabulary(config: ModelConfig, tokenizer, backbone: nn.Module) -> No
     rows = backbone.get_input_embeddings().num_embeddings
     if len(tokenizer) > rows:
         raise InputError(
-            f"model.name = {config.name}: the tokenizer has {len(tokenizer)} tokens, but the embedding matrix only {rows} "
-            "rows; take the tokenizer that belongs to these weights."
+            f"model.name = {config.name}: the tokenizer has {len(tokenizer)} tokens, but the embedding matrix only "
+            f"{rows} rows; take the tokenizer that belongs to these weights."
         )
 
 

@@ -22,7 +22,7 @@ def training_flops(backbone: nn.Module, lengths: Tensor) -> float:
 
 
 def peak_flops(device: torch.device, precision: str) -> float:
-    """Return what this device can do at most, operations per second: its data sheet's, else measured in half a second."""
+    """Return what this device can do at most, operations per second, by its data sheet or measured."""
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
         for chip, peak in _PEAKS.items():

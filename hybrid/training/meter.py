@@ -82,6 +82,6 @@ def line(step: int, steps: int, v: dict[str, float]) -> str:
     minutes, seconds = divmod(int(v["seconds_left"]), 60)
     return (
         f"step {step}/{steps} | loss {v['loss']:.4f} | accuracy {v['accuracy']:.3f} | norm {v['gradient_norm']:.2f} | "
-        f"rate {v['learning_rate']:.1e} | {v['pairs_per_second']:.1f} pairs/s | {v['tokens_per_second']:.0f} tokens/s | "
-        f"mfu {v['mfu']:.0%} | {v['memory_gb']:.1f} GB | {minutes}:{seconds:02d} left"
+        f"rate {v['learning_rate']:.1e} | {v['pairs_per_second']:.1f} pairs/s | "
+        f"{v['tokens_per_second']:.0f} tokens/s | mfu {v['mfu']:.0%} | {v['memory_gb']:.1f} GB | {minutes}:{seconds:02d} left"
     )
