@@ -1,5 +1,1 @@
-"""Readers by format, ParallelCorpus, TokenStore, collation, leakage check."""
-
-from hybrid.data.config import DataConfig
-
-__all__ = ["DataConfig"]
+"""From files to batches: readers, parallel corpora, leakage check, development split, token store, collator."""

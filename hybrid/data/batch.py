@@ -1,6 +1,6 @@
-"""What the collator hands to the training step: one rank's part of a global batch."""
+"""What one rank computes a step on."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -11,35 +11,41 @@ from hybrid.runtime.ragged import Ragged
 
 @dataclass
 class Batch:
-    """B rows of this rank and their M hard negatives, as tokens. Row i's own passage is passage i."""
+    """One rank's part of a global batch: B queries and B + M passages, tokenised, with prefixes and special tokens."""
 
     step: int
-    """Number of the step, from 0."""
+    """The step it belongs to."""
     kind: str
-    """Kind of the rows, or "mixed"."""
+    """The kind it was drawn from, or "mixed"."""
     queries: Ragged
     """B queries."""
     passages: Ragged
-    """B + M passages: the B positives first, then the hard negatives."""
+    """B + M passages: the answer of query i is passage i; the hard negatives of all rows follow, by row."""
     query_groups: Tensor
-    """int64 [B]: identity of the scored text that answers each query, the same across languages and data sets."""
+    """int64 [B], identity of the text that answers the query; unique over all data sets."""
     passage_groups: Tensor
-    """int64 [B + M]: identity of each passage; equal to a query's group where it answers that query."""
+    """int64 [B + M], identity of each passage; equal to a query's group where the passage answers the query."""
     negative_owner: Tensor
-    """int64 [M]: the row that each hard negative was chosen for."""
+    """int64 [M], the row that each hard negative belongs to; rows may have different numbers of them."""
     rows: np.ndarray
-    """int64 [B, 4]: data set, item, query language, passage language."""
+    """int64 [B, 4], the sampler's rows: data set, item, query language, passage language."""
 
     def to(self, device: torch.device) -> "Batch":
-        """Copy all tensors to a device."""
-        return self._each(lambda value: value.to(device, non_blocking=True), lambda value: value.to(device))
+        """Copy to a device; does not wait where the memory is pinned."""
+        return self._map(lambda part: part.to(device, non_blocking=True), lambda part: part.to(device))
 
     def pin_memory(self) -> "Batch":
-        """Copy all tensors to page-locked memory; the data loader calls this."""
-        return self._each(lambda value: value.pin_memory(), lambda value: value.pin_memory())
+        """Copy to page-locked memory."""
+        return self._map(Tensor.pin_memory, Ragged.pin_memory)
 
-    def _each(self, tensor, ragged) -> "Batch":
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        changed = {k: tensor(v) for k, v in values.items() if isinstance(v, Tensor)}
-        changed |= {k: ragged(v) for k, v in values.items() if isinstance(v, Ragged)}
-        return replace(self, **changed)
+    def _map(self, tensor, ragged) -> "Batch":
+        return Batch(
+            step=self.step,
+            kind=self.kind,
+            queries=ragged(self.queries),
+            passages=ragged(self.passages),
+            query_groups=tensor(self.query_groups),
+            passage_groups=tensor(self.passage_groups),
+            negative_owner=tensor(self.negative_owner),
+            rows=self.rows,
+        )

@@ -1,24 +1,49 @@
-"""What a reader gives: paragraphs with their sentences and questions."""
+"""Plain records that readers give, whatever the format of their files."""
 
 from dataclasses import dataclass, field
 
 
-@dataclass(frozen=True)
+@dataclass
 class Question:
-    """A question and where its answer starts in the paragraph, in characters."""
+    """A question about a paragraph."""
 
     id: str
     question: str
     answer_start: int
+    """Character of the paragraph at which the answer begins."""
     answer_text: str
 
 
 @dataclass
 class Paragraph:
-    """One paragraph of one language."""
+    """A paragraph in one language and the questions that it answers."""
 
     article: str
     context: str
     sentences: list[tuple[int, int]]
-    """Start and end of each sentence, in characters; they cover the paragraph but for white space."""
-    questions: list[Question] = field(default_factory=list)
+    """First character and the one after the last of each sentence, in order."""
+    questions: list[Question]
+
+
+@dataclass
+class Row:
+    """One question and the passage that answers it."""
+
+    id: str
+    """The same in all languages of one item."""
+    query: str
+    query_language: str
+    passage: str
+    passage_language: str
+    answer_start: int = 0
+    """Character of the passage at which the answer begins; it settles the answer's sentence."""
+    sentences: list[tuple[int, int]] | None = None
+    """Sentences where the file tells them; None leaves them to the segmenter."""
+    article: str | None = None
+    """Name of the document that the passage is part of; None where the passage stands alone."""
+    group: str | None = None
+    """Name that rows share whose passages answer the same; None where only equal passages do."""
+    negatives: list[str] = field(default_factory=list)
+    """Passages in the passage's language that do not answer the question."""
+    named: bool = True
+    """Whether the file gave the id; one that was made up says nothing about other files."""
