@@ -46,6 +46,7 @@ class Mixture:
     Attributes:
         languages: sorted codes of all data sets; language indices of rows count from here.
         names: the data sets' names, in the order of their indices.
+        language_items: int64 [L], the items that have each language.
         kinds: the kinds that have a share.
         root: the tree; its leaves are the streams, in order.
         kind, dataset, query, passage: int64 [S], what each stream is: indices of kind, data set, languages.
@@ -64,6 +65,9 @@ class Mixture:
         self.members = [Members(layout) for layout in layouts]
         self._own = [np.array([self.languages.index(code) for code in layout.languages]) for layout in layouts]
         self._sizes = [members.sizes() for members in self.members]
+        self.language_items = np.zeros(len(self.languages), dtype=np.int64)
+        for own, sizes in zip(self._own, self._sizes, strict=True):
+            self.language_items[own] += np.diagonal(sizes)
         self._columns: list[np.ndarray] = []
         shares = config.kinds()
         self.kinds = tuple(shares)
@@ -112,13 +116,17 @@ class Mixture:
             for i, share in enumerate(leaves)
         ]
 
-    def corpora(self) -> dict[str, str]:
-        """Return the digest of each data set."""
-        return {layout.name: layout.digest for layout in self.layouts}
-
     def digest(self) -> str:
         """Return a digest of all that streams and shares are made of, 32 hexadecimal digits."""
-        state = hashlib.blake2b(repr((self.languages, self.names, self.kinds)).encode(), digest_size=16)
+        names = (
+            self.languages,
+            self.names,
+            self.kinds,
+            self.config.form,
+            self.config.schedule,
+            self.config.unique_groups,
+        )
+        state = hashlib.blake2b(repr(names).encode(), digest_size=16)
         for column in (self.kind, self.dataset, self.query, self.passage, self.items, self.domain):
             state.update(column.tobytes())
         for node in self.root.walk():

@@ -80,33 +80,30 @@ class HybridBatchSampler:
         `step` is given because a DataLoader runs ahead: it is the last trained batch's step + 1. The counts are those
         of this rank's lanes; lanes that a state lacks are counted again from step 0 when they are first drawn from.
         """
-        return self._identity() | {"step": step, "counts": list(self._counts(step))}
+        settings = {"mixture": asdict(self.mixture.config)}
+        return self._identity() | settings | {"step": step, "counts": list(self._counts(step))}
 
     def load_state_dict(self, state: dict) -> None:
         """Go on at the state's step, with any number of ranks; raises MixtureError if its rows would be others."""
-        own = self._identity()
-        changed = [
-            f"{name} was {state.get(name)} and is {value}" for name, value in own.items() if state.get(name) != value
-        ]
+        own, settings = self._identity(), asdict(self.mixture.config)
+        changed = [(name, state.get(name), value) for name, value in own.items() if state.get(name) != value]
         if changed:
-            raise MixtureError(
-                f"the sampler's state does not fit this run: {'; '.join(changed)}; restore what has changed, or start "
-                "a new run."
-            )
+            changed += [(f"mixture.{k}", old, settings[k]) for k, old in state["mixture"].items() if old != settings[k]]
+            told = "; ".join(f"{name} was {old} and is {new}" for name, old, new in changed)
+            raise MixtureError(f"the sampler's state is of other batches: {told}; restore this, or start a new run.")
         self.start_step = state["step"]
         self._schedules.clear()
         self._restored = {(c["lane"], tuple(c["path"])): (c["block"], c["counts"]) for c in state["counts"]}
 
     def _identity(self) -> dict:
         of = self.mixture
-        settings = {f"mixture.{name}": value for name, value in asdict(of.config).items()}
-        corpora = {f"the digest of data set {name!r}": digest for name, digest in of.corpora().items()}
         plan = {"seed": self.seed, "global_batch": self.global_batch, "lanes": self.lanes}
-        return plan | settings | corpora | {"the digest of streams and shares": of.digest()}
+        data = {f"the digest of data set {layout.name!r}": layout.digest for layout in of.layouts}
+        return plan | data | {"the digest of streams and shares": of.digest()}
 
     def nodes(self, step: int) -> Iterator[tuple[int, Node, int]]:
         """Yield lane, node and the node's turns before `step`, for all that this rank draws from."""
-        of, own = self.mixture, self._own_lanes()
+        of, own = self.mixture, self.own_lanes()
         if of.config.form == "hybrid":
             todo = [(SHARED, of.root, step)]
         else:
@@ -136,7 +133,8 @@ class HybridBatchSampler:
                     "counts": schedule.start(number).tolist(),
                 }
 
-    def _own_lanes(self) -> list[int]:
+    def own_lanes(self) -> list[int]:
+        """Return the lanes that this rank holds, all of them or a slice of the only one."""
         each = max(1, self.lanes // self.world_size)
         return list(range(self.rank * each, (self.rank + 1) * each)) if self.lanes > 1 else [0]
 
@@ -144,7 +142,10 @@ class HybridBatchSampler:
         """Return this rank's rows of a step: its slice of the one lane, or its lanes one after the other."""
         here = self.global_batch // self.world_size
         places = np.arange(self.rank * here, (self.rank + 1) * here) if self.lanes == 1 else np.arange(self.lane_rows)
-        pieces = [self._lane(step, lane, places) for lane in self._own_lanes()]
+        pieces = []
+        for lane in self.own_lanes():
+            streams, ordinals, chunk = self.draw(step, lane, places)
+            pieces.append((streams, self._items(streams, ordinals, lane, chunk)))
         streams, items = (np.concatenate(side) for side in zip(*pieces, strict=True))
         of = self.mixture
         columns = (of.dataset[streams], items, of.query[streams], of.passage[streams])
@@ -168,20 +169,18 @@ class HybridBatchSampler:
             stream[here], ordinal[here] = self.streams(lane, node.children[i], ordinal[here])
         return stream, ordinal
 
-    def _lane(self, step: int, lane: int, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return streams and items of the rows at `places` of a lane (or of the global batch, if that is one lane)."""
+    def draw(self, step: int, lane: int, places: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
+        """Return, for rows at `places` of a lane, their streams, their numbers among the lane's rows of that stream,
+        and how many such rows are drawn together."""
         node, turn, drawn_by = self.mixture.root, np.array([step]), self._drawn_by(lane)
         if self.mixture.config.form == "hybrid":
             kind, turn = self._take(node, drawn_by, turn)
             node = node.children[kind[0]]
         if self.mixture.config.form == "single" or (node.path and self.mixture.is_single(kind[0])):
             stream, turn = self.streams(drawn_by, node, turn)
-            streams, ordinals, chunk = np.repeat(stream, len(places)), turn * self.lane_rows + places, self.lane_rows
-        else:
-            slots = permute(places, self.lane_rows, key(self.seed, "rows", lane, step))
-            streams, ordinals = self.streams(lane, node, turn * self.lane_rows + slots)
-            chunk = 1
-        return streams, self._items(streams, ordinals, lane, chunk)
+            return np.repeat(stream, len(places)), turn * self.lane_rows + places, self.lane_rows
+        slots = permute(places, self.lane_rows, key(self.seed, "rows", lane, step))
+        return *self.streams(lane, node, turn * self.lane_rows + slots), 1
 
     def _items(self, streams: np.ndarray, ordinals: np.ndarray, lane: int, chunk: int) -> np.ndarray:
         """Return the item of each row from its stream and its number among that stream's rows of the lane.

@@ -70,7 +70,11 @@ class Schedule:
         if number not in self._starts:
             exact = number - number % self.period if self.period else 0
             known = max((n for n in self._starts if exact < n < number), default=exact)
-            counts = self._starts[known] if known > exact else self.parts * (exact * self.size // self.total)
+            counts = (
+                self._starts[known]
+                if known > exact
+                else (self.parts * (exact * self.size // self.total)).astype(np.int64)
+            )
             for n in range(known, number):
                 counts = self._end(n, counts)
             self.restore(number, counts)

@@ -1,0 +1,117 @@
+"""`python -m hybrid.sampling --config RECIPE --world_size 8 --steps 10000`: the audit of a recipe's mixture."""
+
+import argparse
+import sys
+
+import numpy as np
+
+from hybrid.sampling.audit import Audit, audit, differences
+from hybrid.sampling.config import MixtureError
+from hybrid.sampling.mixture import Mixture
+from hybrid.sampling.sampler import HybridBatchSampler
+
+SHOWN = 40  # rows of a table that are printed
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Audit the recipe's mixture on the recipe's data; no model is loaded. Returns the exit status."""
+    parser = argparse.ArgumentParser("python -m hybrid.sampling", description=__doc__, allow_abbrev=False)
+    parser.add_argument("--world_size", type=int, default=1, help="number of processes to simulate")
+    parser.add_argument("--steps", type=int, default=10_000, help="steps to go through")
+    parser.add_argument("--save", help="Parquet file for the whole table")
+    parser.add_argument("--plot", help="PNG file for realised shares over steps")
+    parser.add_argument("--against", help="JSON file of a run's realised rows by stream name, after as many steps")
+    options, recipe = parser.parse_known_args(arguments)
+    from hybrid.config import read_config
+    from hybrid.data import load_corpora
+    from hybrid.runtime.errors import InputError
+
+    try:
+        config = read_config(recipe)
+        return report(Mixture(config.mixture, load_corpora(config.data)), config.training, options)
+    except (InputError, MixtureError) as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+def report(mixture: Mixture, training, options: argparse.Namespace) -> int:
+    """Print, and save where asked for, the audit of a mixture; returns 1 if a run differs from it."""
+    from hybrid.runtime.files import atomic_file, read_json
+
+    batch, seed, ranks, steps = training.global_batch, training.seed, options.world_size, options.steps
+    sampler = HybridBatchSampler(mixture, batch, seed, 0, ranks)
+    found = audit(mixture, batch, seed, ranks, steps)
+    print(
+        f"{steps} steps of {batch} rows, form {mixture.config.form}, schedule {mixture.config.schedule}, "
+        f"{len(mixture.items)} streams, {sampler.lanes} lanes, {ranks} ranks"
+    )
+    print("\n".join(lines(found, mixture.config.schedule == "quota")))
+    if options.save:
+        import pyarrow
+        import pyarrow.parquet
+
+        with atomic_file(options.save, "wb") as file:
+            pyarrow.parquet.write_table(pyarrow.Table.from_pylist(found.branches), file)
+    if options.plot:
+        plot(options.plot, HybridBatchSampler(mixture, batch, seed), steps)
+    if not options.against:
+        return 0
+    wrong = differences(found, read_json(options.against))
+    print("\n".join(wrong) or "the run's counts are those of the audit")
+    return 1 if wrong else 0
+
+
+def lines(found: Audit, bounded: bool) -> list[str]:
+    """Return the audit as text; of long tables only the streams that deviate most."""
+    branches = [row for row in found.branches if row["rank"] == 0]
+    streams = sorted((row for row in branches if row["level"] == "stream"), key=lambda row: -row["deviation"])
+    above = [row for row in branches if row["level"] != "stream"]
+    text = _table([*above, *streams[:SHOWN]])
+    if len(streams) > SHOWN:
+        text.append(f"... and {len(streams) - SHOWN} streams that deviate less; --save writes all")
+    text += ["", "largest deviation by rank, over all prefixes" + (" (quota: below 1)" if bounded else "")]
+    for rank in sorted({row["rank"] for row in found.branches}):
+        worst = {row["level"]: 0.0 for row in branches}
+        for row in (row for row in found.branches if row["rank"] == rank):
+            worst[row["level"]] = max(worst[row["level"]], row["deviation"])
+        text.append(f"  rank {rank}: " + ", ".join(f"{level} {value:.3f}" for level, value in worst.items()))
+    if len(found.rows) > len({row["rank"] for row in found.branches}):
+        text[-1] = text[-1].replace("rank 0", "all ranks alike")
+    shares = found.duplicates
+    text += ["", *_table(found.languages[:SHOWN]), ""]
+    return [*text, "duplicate groups per batch: " + ("unknown" if shares is None else f"{shares:.2%} of its rows")]
+
+
+def _table(rows: list[dict]) -> list[str]:
+    """Return dictionaries as aligned columns, numbers with as many digits as they need."""
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    cells = [columns] + [[_cell(row.get(name, "")) for name in columns] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
+
+
+def _cell(value: object) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def plot(path: str, sampler: HybridBatchSampler, steps: int) -> None:
+    """Draw the realised shares of the first branching over steps, a line for each lane, as PNG."""
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(9, 5), layout="constrained")
+    nodes = [entry for entry in sampler.nodes(steps) if len(entry[1].parts) > 1]
+    path_drawn = min((node.path for _, node, _ in nodes), key=len, default=None)
+    for lane, node, turns in nodes:
+        if node.path == path_drawn:
+            child, _ = sampler.schedule(node, lane).take(np.arange(turns))
+            for i, share in enumerate(node.shares()[:12]):
+                realised = np.cumsum(child == i) / np.arange(1, turns + 1)
+                axes.plot(realised, color=f"C{i % 10}", linewidth=0.8)
+                axes.axhline(float(share), color=f"C{i % 10}", linestyle=":")
+    axes.set(xscale="log", xlabel="turns", ylabel=f"realised share below {'/'.join(path_drawn or ()) or 'the root'}")
+    figure.savefig(path, format="png", dpi=120)
+    plt.close(figure)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
