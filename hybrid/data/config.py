@@ -1,43 +1,92 @@
-"""What a recipe says about training data."""
+"""What a recipe says about data."""
 
 from dataclasses import dataclass, field
 from typing import Literal
 
 from hybrid.runtime.errors import InputError
 
+Files = str | list[str] | dict[str, str | list[str]]
+Level = Literal["question", "passage"]
+
 
 @dataclass
 class DatasetConfig:
-    """One data set: files of one format, parallel across languages where ids agree."""
+    """A data set: files of one format whose rows are joined by id."""
 
-    format: Literal["squad", "lareqa"] = "squad"
-    """squad: SQuAD-format JSON, plain or .gz; lareqa: the same with sentence_breaks."""
-    files: dict[str, str] = field(default_factory=dict)
-    """File by language code. $NAME takes a variable of the environment."""
+    format: Literal["squad", "lareqa", "pairs", "trec", "hub"] = "squad"
+    """squad and lareqa: JSON per language; pairs: JSONL or TSV with a line of column names; trec: queries and passages
+    as TSV per language, and qrels; hub: a `datasets` hub id, or local Arrow or Parquet files."""
+    files: Files = field(default_factory=dict)
+    """A path per language, {en: dev.en.json.gz, es: dev.es.json.gz}; or one path in which {language} stands for the
+    code; for pairs and hub a path, or a list of them, whose rows tell their languages. Paths may hold * and ${NAME} of
+    the environment. For trec: the passages, `docid<TAB>text` or `docid<TAB>title<TAB>text`."""
+    queries: Files = field(default_factory=dict)
+    """Format trec: the queries, `id<TAB>text`, given as `files` are."""
+    qrels: str | None = None
+    """Format trec: judgments that serve all languages, `id 0 docid relevance` or `id docid`; relevance 0 is a negative."""
+    hub: str | None = None
+    """Format hub: id of a data set on the hub, in place of `files`."""
+    subset: str | None = None
+    """Format hub: configuration name of the data set."""
+    split: str = "train"
+    """Format hub: split of the data set."""
+    revision: str | None = None
+    """Format hub: commit or tag; unset takes the newest, which can change under your feet."""
+    columns: dict[str, str] = field(default_factory=dict)
+    """Formats pairs and hub: the file's column for a field that is named otherwise, {query: question}. Fields: query,
+    passage, query_lang, passage_lang, lang (both), negatives, id, group, article. A value "=xx" is the constant xx."""
+    languages: list[str] | None = None
+    """Take only these languages; unset takes all there are."""
+    strict: bool = False
+    """Refuse the data set at the first bad row; otherwise bad rows are left out, counted and reported."""
+
+    def check(self, place: str) -> None:
+        """Raise InputError for what contradicts itself; `place` is the key, such as data.sets.squad."""
+        if self.hub and self.files:
+            raise InputError(f"{place}.hub and {place}.files are both set; the rows have one origin, remove one.")
+        if not (self.hub or self.files):
+            raise InputError(f"{place}.files is not set; give the files of the data set.")
+        if self.hub and self.format != "hub":
+            raise InputError(f"{place}.hub is set with format {self.format!r}; set {place}.format to hub.")
+        if self.format == "trec" and not (self.queries and self.qrels):
+            raise InputError(f"{place} has format 'trec', which needs queries and qrels beside files; set them.")
+        if self.format != "trec" and (self.queries or self.qrels):
+            raise InputError(f"{place}.queries and .qrels belong to format 'trec', not {self.format!r}; remove them.")
+        if self.columns and self.format not in ("pairs", "hub"):
+            raise InputError(f"{place}.columns belongs to formats 'pairs' and 'hub', not {self.format!r}; remove it.")
 
 
 @dataclass
 class LeakageConfig:
-    """Training items that occur in an evaluation set."""
+    """What must not be trained on."""
 
-    against: dict[str, str] = field(default_factory=dict)
-    """Folder of LANGUAGE.json files, or one file, by the evaluation set's name."""
-    level: Literal["question", "passage"] = "passage"
-    """question: the same id or the same normalised question; passage: or the same normalised passage too."""
+    against: dict[str, DatasetConfig] = field(default_factory=dict)
+    """Evaluation sets by name."""
+    level: Level = "passage"
+    """question: an item leaks when its id or one of its questions is in an evaluation set; passage: or a passage too.
+    Texts are compared without case, marks and spacing."""
     action: Literal["drop", "refuse"] = "drop"
-    """drop the items and count them, or refuse to train."""
+    """Leave leaking items out and count them, or refuse to go on."""
 
 
 @dataclass
 class DevConfig:
-    """Development split: whole articles of the training corpus."""
+    """Where the development split comes from: a part of the articles, or files of its own."""
 
-    articles: int = 0
-    """Number of articles that are held out, drawn by the seed; 0 holds out none."""
+    articles: float = 0.0
+    """Below 1: this part of each data set's articles; otherwise their number. Whole articles are held out."""
     seed: int = 0
-    """Seed of the draw."""
-    max_items: int = 500
-    """Items of the split at the most."""
+    """Which articles."""
+    sets: dict[str, DatasetConfig] = field(default_factory=dict)
+    """Development sets of their own, in place of `articles`."""
+    level: Level = "passage"
+    """What a development set must not share with the training corpus or an evaluation set: see leakage.level."""
+
+    def __post_init__(self) -> None:
+        if bool(self.articles) == bool(self.sets):
+            raise InputError("data.dev takes either articles or sets; set one of the two, or data.dev to null.")
+        if self.articles < 0 or (self.articles >= 1 and self.articles % 1):
+            raise InputError(f"data.dev.articles is {self.articles}; give a part below 1 or a whole number of articles.")
 
 
 @dataclass
@@ -46,19 +95,40 @@ class DataConfig:
 
     sets: dict[str, DatasetConfig] = field(default_factory=dict)
     """Data sets by name."""
-    passage: Literal["paragraph", "sentence_in_paragraph"] = "sentence_in_paragraph"
-    """What is scored: the paragraph, or the answer's sentence followed by its paragraph (LAReQA)."""
+    form: Literal["paragraph", "sentence_in_paragraph"] = "sentence_in_paragraph"
+    """What is encoded as a passage: the paragraph, or the answer's sentence and then its paragraph (LAReQA)."""
+    negatives: Literal["sentences", "given"] = "sentences"
+    """Origin of hard negatives: other sentences of the same paragraph, or the file's own negatives."""
     hard_negatives: int = 0
-    """Hard negatives of each row: other sentences of its paragraph, where it has so many."""
-    leakage: LeakageConfig = field(default_factory=LeakageConfig)
-    """Check against evaluation sets."""
-    dev: DevConfig = field(default_factory=DevConfig)
-    """Development split."""
+    """Hard negatives per row, drawn anew each step; a row that has fewer takes those that it has."""
     query_max_length: int = 64
-    """Tokens of a query, prefix and special tokens included; longer ones are cut at the end."""
+    """Tokens of a query, prefix and special tokens included; what is longer is cut."""
     passage_max_length: int = 256
-    """Tokens of a passage, prefix and special tokens included; longer ones are cut at the end."""
-    strict: bool = False
-    """Refuse files that disagree, instead of reporting and leaving out."""
-    cache: str = ".cache/hybrid"
-    """Folder of token stores, which later runs use again."""
+    """Tokens of a passage, prefix and special tokens included; what is longer is cut."""
+    leakage: LeakageConfig = field(default_factory=LeakageConfig)
+    """Evaluation sets whose items must not be trained on."""
+    dev: DevConfig | None = None
+    """Development split, for early stopping and for every choice; null makes none."""
+    seed: int = 0
+    """Which hard negatives are drawn."""
+    cache: str | None = None
+    """Folder of built corpora and token stores; unset takes $XDG_CACHE_HOME/hybrid or ~/.cache/hybrid."""
+
+    def __post_init__(self) -> None:
+        if not self.sets:
+            raise InputError("data.sets is empty; name at least one data set and its files.")
+        groups = {"data.sets": self.sets, "data.leakage.against": self.leakage.against}
+        groups["data.dev.sets"] = self.dev.sets if self.dev else {}
+        for place, sets in groups.items():
+            for name, config in sets.items():
+                config.check(f"{place}.{name}")
+        if self.hard_negatives < 0:
+            raise InputError(f"data.hard_negatives is {self.hard_negatives}; give 0 or more.")
+        if self.hard_negatives and self.negatives == "sentences" and self.form == "paragraph":
+            raise InputError(
+                "data.negatives is 'sentences', but data.form is 'paragraph', where sentences are no passages; set "
+                "data.form to sentence_in_paragraph, data.negatives to given, or data.hard_negatives to 0."
+            )
+        for key in ("query_max_length", "passage_max_length"):
+            if getattr(self, key) < 4:
+                raise InputError(f"data.{key} is {getattr(self, key)}; give at least 4 tokens.")

@@ -1,92 +1,84 @@
-"""SQuAD-format JSON, plain or .gz, v1.1 and v2.0, and LAReQA's form of it."""
+"""SQuAD v1.1 and v2.0, in JSON, plain or .gz (Rajpurkar et al. 2016, 2018)."""
 
-import gzip
-import json
-import os
-import zlib
-from collections import Counter
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
-from hybrid.data.records import Paragraph, Question
-from hybrid.data.sentences import split_sentences
+from hybrid.data.files import read_json_file
+from hybrid.data.records import Paragraph, Question, Row
+from hybrid.data.report import Report
 from hybrid.runtime.errors import InputError
 
 
-def expand(path: str | Path) -> Path:
-    """Return the path with $NAME and ~ replaced; raises InputError for a variable that is not set."""
-    expanded = os.path.expanduser(os.path.expandvars(str(path)))
-    if "$" in expanded:
-        raise InputError(
-            f"{path}: a variable of this path is not set in the environment; set it or write the path out."
-        )
-    return Path(expanded)
+def read_squad(path: str, report: Report | None = None) -> list[Paragraph]:
+    """Read the paragraphs of one file; sentences are left empty.
 
+    Questions without an answer in their paragraph are left out and put down in `report`. Of several answers the first
+    that stands where it says counts; one that stands elsewhere, but only once, is taken from there.
 
-def read_json_file(path: Path) -> Any:
-    """Return the JSON value of a plain or gzip file; raises InputError with the file and the position of the fault."""
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); give the path of a SQuAD-format file.") from error
-    if not raw:
-        raise InputError(f"{path}: is empty; expected SQuAD-format JSON.")
-    if path.suffix == ".gz":
-        try:
-            raw = gzip.decompress(raw)
-        except (OSError, EOFError, zlib.error) as error:
-            raise InputError(f"{path}: is no whole gzip file ({error}); fetch it again.") from error
-    try:
-        return json.loads(raw)
-    except ValueError as error:
-        raise InputError(f"{path}: is no valid JSON ({error}); fetch or mend it.") from error
-
-
-def read_squad(path: str | Path, language: str, counts: Counter | None = None) -> list[Paragraph]:
-    """Return the paragraphs of a SQuAD-format file, sentences split by the rules of `language`.
-
-    Args:
-        counts: gets what was left out: "unanswerable" (v2.0) and "answer outside its passage".
-
-    Raises InputError with the file and the place of what is missing or has the wrong form.
+    Raises InputError, with file and position, if the file is missing, broken or of another format.
     """
-    path = expand(path)
-    value = read_json_file(path)
-    counts = Counter() if counts is None else counts
+    report = report or Report(path)
     paragraphs = []
-    try:
-        for article in value["data"]:
-            for number, entry in enumerate(article["paragraphs"]):
-                title = article.get("title", "")
-                paragraphs.append(_paragraph(entry, title, language, counts, f"{path}: {title!r}, paragraph {number}"))
-    except (KeyError, TypeError, AttributeError) as error:
-        raise InputError(
-            f"{path}: is not in SQuAD format ({type(error).__name__}: {error}); expected data, paragraphs, context, qas, "
-            "id, question and answers."
-        ) from error
-    if not any(paragraph.questions for paragraph in paragraphs):
-        raise InputError(f"{path}: holds no answerable question; expected at least one.")
+    for article, content in each_paragraph(path):
+        context = content["context"]
+        questions = [question_of(qa, context, path, report) for qa in content["qas"]]
+        paragraphs.append(Paragraph(article, context, [], [question for question in questions if question]))
     return paragraphs
 
 
-def read_lareqa(path: str | Path) -> list[Paragraph]:
-    """Return the paragraphs of a LAReQA file (``LANGUAGE.json``), with the sentences that the file itself gives."""
-    return read_squad(path, Path(path).stem)
+def rows(paragraphs: list[Paragraph], language: str) -> Iterator[Row]:
+    """Yield a row for each question."""
+    for paragraph in paragraphs:
+        for question in paragraph.questions:
+            yield Row(
+                id=question.id,
+                query=question.question,
+                query_language=language,
+                passage=paragraph.context,
+                passage_language=language,
+                answer_start=question.answer_start,
+                sentences=paragraph.sentences or None,
+                article=paragraph.article,
+            )
 
 
-def _paragraph(entry: dict, title: str, language: str, counts: Counter, place: str) -> Paragraph:
-    context = entry["context"]
-    breaks = entry.get("sentence_breaks")
-    spans = [tuple(span) for span in breaks] if breaks else split_sentences(context, language)
-    questions = []
-    for row in entry["qas"]:
-        if row.get("is_impossible") or not row["answers"]:
-            counts["unanswerable"] += 1
-            continue
-        answer = row["answers"][0]
-        start, text = int(answer["answer_start"]), answer["text"]
-        if not 0 <= start < len(context):
-            counts["answer outside its passage"] += 1
-            continue
-        questions.append(Question(str(row["id"]), row["question"].strip(), start, text))
-    return Paragraph(title, context, spans, questions)
+def each_paragraph(path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield (title, paragraph) of a file in SQuAD's outer form, with its keys checked."""
+    content = read_json_file(str(path))
+    if not isinstance(content, dict) or not isinstance(content.get("data"), list):
+        raise InputError(f'{path}: holds no list "data"; expected SQuAD\'s form {{"data": [{{"paragraphs": ...}}]}}.')
+    for number, article in enumerate(content["data"]):
+        place = f"{path}: data[{number}]"
+        paragraphs = _get(article, "paragraphs", list, place)
+        title = str(article.get("title") or f"{path}#{number}")
+        for row, paragraph in enumerate(paragraphs):
+            _get(paragraph, "context", str, f"{place}.paragraphs[{row}]")
+            _get(paragraph, "qas", list, f"{place}.paragraphs[{row}]")
+            yield title, paragraph
+
+
+def question_of(qa: dict[str, Any], context: str, path: str, report: Report) -> Question | None:
+    name = str(_get(qa, "id", (str, int), f"{path}: a question of {context[:30]!r}"))
+    place = f"{path}, id {name}"
+    question = _get(qa, "question", str, place).strip()
+    answers = [(answer["text"], answer["answer_start"]) for answer in qa.get("answers") or [] if answer.get("text")]
+    if not answers:
+        cause = "unanswerable" if qa.get("is_impossible") or not qa.get("answers") else "empty answer"
+        return report.note(cause, place, bad=cause == "empty answer")
+    if not question:
+        return report.note("empty question", place)
+    for text, start in answers:
+        if start >= 0 and context[start : start + len(text)].casefold() == text.casefold():
+            return Question(name, question, start, text)
+    text, start = answers[0]
+    if context.count(text) == 1:
+        report.note("answer not at answer_start (taken from where it stands)", place)
+        return Question(name, question, context.index(text), text)
+    return report.note("answer not in its passage", place)
+
+
+def _get(content: Any, key: str, kind: type | tuple[type, ...], place: str) -> Any:
+    value = content.get(key) if isinstance(content, dict) else None
+    if not isinstance(value, kind):
+        raise InputError(f'{place}: "{key}" is {value!r:.60}; expected SQuAD\'s form, mend or replace the file.')
+    return value
