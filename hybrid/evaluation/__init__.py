@@ -1,0 +1,1 @@
+"""Evaluation: tasks as data, encoding, exact search, measures, language bias, statistics, reports."""

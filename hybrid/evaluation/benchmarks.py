@@ -1,0 +1,45 @@
+"""What a training job is handed to score its encoder with: benchmarks at the end, the development split on the way."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hybrid.evaluation.evaluator import EvaluationConfig, LoadedTask, evaluate_encoder, load_tasks
+
+
+@dataclass
+class BenchmarkConfig:
+    """What an encoder is scored on around its training."""
+
+    tasks: list[str] = field(default_factory=list)
+    """Names of tasks (see evaluate.py --help); none skips the scoring."""
+    data_dir: str | None = None
+    """Folder that holds a folder per task. $NAME takes a variable of the environment."""
+    before: bool = False
+    """Score the encoder before training too."""
+    settings: EvaluationConfig = field(default_factory=EvaluationConfig)
+    """How tasks are scored."""
+
+
+class Benchmarks:
+    """Reads the tasks at once, so that a missing file is known before anything expensive begins."""
+
+    def __init__(self, config: BenchmarkConfig, folder: Path):
+        """Results go below `folder`. Raises InputError for unknown tasks and missing files."""
+        from hybrid.data.squad import expand
+
+        self.settings, self.folder = config.settings, folder
+        self.tasks = load_tasks(config.tasks, expand(config.data_dir)) if config.tasks else []
+
+    def score(self, encoder, when: str, tasks: Sequence[LoadedTask] | None = None) -> dict[str, float]:
+        """Return the encoder's metrics; files go to ``folder/WHEN/TASK``. Every rank has to call it."""
+        tasks = self.tasks if tasks is None else tasks
+        return evaluate_encoder(encoder, list(tasks), self.folder / when, self.settings) if tasks else {}
+
+    def development(self, corpora: Sequence, config) -> Callable:
+        """Return a function of (encoder, step) that scores the held-out corpora of a `DataConfig`."""
+        from hybrid.evaluation.development import development_task
+
+        sentences = config.passage == "sentence_in_paragraph"
+        task = development_task(corpora, sentences, config.query_max_length, config.passage_max_length)
+        return lambda encoder, step: self.score(encoder, "dev", [task])

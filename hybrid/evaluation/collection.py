@@ -1,0 +1,70 @@
+"""What a task scores: queries, documents and which document answers which query, in several languages."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from hybrid.runtime.errors import InputError
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Texts with an id and a language each.
+
+    Attributes:
+        ids: distinct, without white space: they stand in run and qrels files.
+        texts: what is encoded, without prefix.
+        language: int32 [N], index into the collection's languages.
+    """
+
+    ids: Sequence[str]
+    texts: Sequence[str]
+    language: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True)
+class Collection:
+    """Queries, candidate documents and judgments of one task.
+
+    Attributes:
+        languages: sorted codes; everything else names a language by its position here.
+        relevant: int64 [E, 2], rows (query, document) of the relevant pairs, sorted, distinct.
+        question: int64 [queries], the same number for translations of one question.
+        counts: what reading left out, by reason.
+    """
+
+    languages: tuple[str, ...]
+    queries: Texts
+    documents: Texts
+    relevant: np.ndarray
+    question: np.ndarray
+    counts: dict[str, int] = field(default_factory=dict)
+
+
+def check(collection: Collection, place: str) -> Collection:
+    """Return the collection if it can be scored; raises InputError naming `place` and the first offenders."""
+    for side, texts in (("query", collection.queries), ("document", collection.documents)):
+        if not len(texts):
+            raise InputError(f"{place}: holds no {side}; check that its files are complete.")
+        _refuse(place, f"{side} ids that occur twice", _repeated(texts.ids))
+        _refuse(place, f"{side} ids with white space", [name for name in texts.ids if name.split() != [name]])
+        empty = [name for name, text in zip(texts.ids, texts.texts, strict=True) if not text.strip()]
+        _refuse(place, f"{side} texts that are empty", empty)
+    if not len(collection.relevant):
+        raise InputError(f"{place}: no query has a relevant document; ids of questions must agree between its files.")
+    return collection
+
+
+def _repeated(names: Sequence[str]) -> list[str]:
+    seen: set[str] = set()
+    return [name for name in names if name in seen or seen.add(name)]
+
+
+def _refuse(place: str, fault: str, names: list[str]) -> None:
+    if names:
+        shown = ", ".join(repr(name) for name in names[:5])
+        raise InputError(f"{place}: {len(names)} {fault} (first: {shown}); mend them at their source.")

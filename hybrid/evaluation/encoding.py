@@ -1,0 +1,178 @@
+"""Texts to embeddings on all ranks: each text once, in length-sorted batches of a token budget, shard by shard.
+
+Shards and batches are cut without regard to the number of ranks, so any number gives the same embeddings; a rank takes
+every W-th shard that is not on disk yet, so a killed job goes on where it was.
+"""
+
+import hashlib
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+
+from hybrid.evaluation.vectors import SHARD, Vectors, shard_count, shard_path
+from hybrid.runtime.errors import InputError
+from hybrid.runtime.files import atomic_file, read_json, write_json
+from hybrid.runtime.logs import log, progress
+from hybrid.runtime.processes import barrier, gather_objects, is_main, rank, world_size
+from hybrid.runtime.ragged import Ragged
+
+
+@dataclass
+class EncodingConfig:
+    """How texts become embeddings."""
+
+    precision: Literal["bf16", "fp32"] = "bf16"
+    """Arithmetic of the encoder: bf16 is mixed precision (autocast)."""
+    batch_tokens: int = 16384
+    """Tokens of a batch, padding included."""
+    storage: Literal["float32", "float16"] = "float32"
+    """Number format of the embeddings on disk."""
+
+
+def encode(
+    encoder,
+    texts: Sequence[str],
+    side: str,
+    max_length: int,
+    folder: Path,
+    config: EncodingConfig,
+    model_digest: str | None,
+) -> Vectors:
+    """Encode texts and return their embeddings; every rank has to call it and gets all of them, memory-mapped.
+
+    Args:
+        side: ``query`` or ``passage``, a key of ``encoder.prefixes``.
+        max_length: in tokens, prefix and special tokens included; longer texts are cut at the end.
+        folder: where the shards go, which all ranks must see.
+        model_digest: of the model's weights; shards found in `folder` are used again if it and all else agree. None
+            uses nothing again.
+
+    Raises InputError on every rank if an embedding is not finite, naming the texts.
+    """
+    distinct, rows = _distinct(texts)
+    manifest = {
+        "model": model_digest,
+        "texts": _digest(distinct),
+        "prefix": encoder.prefixes[side],
+        "max_length": max_length,
+        **vars(config),
+    }
+    missing = _prepare(folder, manifest, shard_count(len(distinct)))
+    start = time.monotonic()
+    error = None
+    try:
+        _encode_shards(encoder, distinct, side, max_length, folder, config, missing[rank() :: world_size()])
+    except InputError as raised:
+        error = raised
+    for raised in gather_objects(error):
+        if raised:
+            raise raised
+    done = sum(min(SHARD, len(distinct) - SHARD * number) for number in missing)
+    seconds = time.monotonic() - start
+    device = next(encoder.parameters()).device
+    log(
+        f"{side}: {len(texts)} texts, {len(distinct)} distinct, {done} encoded in {seconds:.0f} s "
+        f"({done / max(seconds, 1e-9):.0f} texts/s on {world_size()} x {device}, {config.precision})"
+    )
+    return Vectors(folder, rows)
+
+
+def _distinct(texts: Sequence[str]) -> tuple[list[str], np.ndarray]:
+    """Return the distinct texts in the order of their first occurrence, and int64 [N], which of them each text is."""
+    number: dict[str, int] = {}
+    rows = np.fromiter((number.setdefault(text, len(number)) for text in texts), np.int64, len(texts))
+    return list(number), rows
+
+
+def _digest(texts: Sequence[str]) -> str:
+    state = hashlib.blake2b(digest_size=16)
+    for text in texts:
+        state.update(text.encode("utf-8", "surrogatepass"))
+        state.update(b"\0")
+    return state.hexdigest()
+
+
+def _prepare(folder: Path, manifest: dict, shards: int) -> list[int]:
+    """Make the folder ready for `manifest`, dropping what belongs to another one; return the shards that it lacks."""
+    file = folder / "manifest.json"
+    if is_main():
+        if not file.exists() or manifest["model"] is None or read_json(file) != manifest:
+            shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(file, manifest)
+    barrier()
+    # Only the main rank looks: a rank that looks later would miss shards that others are writing already.
+    found = [number for number in range(shards) if not shard_path(folder, number).exists()] if is_main() else None
+    return gather_objects(found)[0]
+
+
+@contextmanager
+def _inference(encoder, precision: str) -> Iterator[torch.device]:
+    device = next(encoder.parameters()).device
+    training = encoder.training
+    encoder.eval()
+    try:
+        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+            yield device
+    finally:
+        encoder.train(training)
+
+
+def _encode_shards(encoder, texts, side, max_length, folder, config, numbers: list[int]) -> None:
+    total = sum(min(SHARD, len(texts) - SHARD * number) for number in numbers)
+
+    def tokens(number: int) -> list[list[int]]:
+        part = texts[SHARD * number : SHARD * (number + 1)]
+        prefixed = [encoder.prefixes[side] + text for text in part]
+        return encoder.tokenizer(prefixed, truncation=True, max_length=max_length, return_attention_mask=False)[
+            "input_ids"
+        ]
+
+    with (
+        _inference(encoder, config.precision) as device,
+        ThreadPoolExecutor(1) as ahead,
+        progress(total, f"encoding {side}", "texts") as bar,
+    ):
+        coming = ahead.submit(tokens, numbers[0]) if numbers else None
+        for position, number in enumerate(numbers):
+            ids = coming.result()
+            if position + 1 < len(numbers):
+                coming = ahead.submit(tokens, numbers[position + 1])
+            vectors = _encode_shard(encoder, ids, config.batch_tokens, device, bar)
+            _refuse_not_finite(vectors, texts, number)
+            with atomic_file(shard_path(folder, number), "wb") as file:
+                np.save(file, vectors.astype(config.storage))
+
+
+def _encode_shard(encoder, ids: list[list[int]], batch_tokens: int, device, bar) -> np.ndarray:
+    lengths = np.array([len(row) for row in ids])
+    order = np.argsort(-lengths, kind="stable")
+    out = None
+    start = 0
+    while start < len(order):
+        rows = order[start : start + max(1, batch_tokens // lengths[order[start]])]
+        flat = torch.from_numpy(np.concatenate([ids[row] for row in rows]).astype(np.int64))
+        vectors = encoder(Ragged(flat, torch.from_numpy(lengths[rows])).to(device)).float().cpu().numpy()
+        out = np.empty((len(ids), vectors.shape[1]), np.float32) if out is None else out
+        out[rows] = vectors
+        start += len(rows)
+        bar.update(len(rows))
+    return out
+
+
+def _refuse_not_finite(vectors: np.ndarray, texts: Sequence[str], number: int) -> None:
+    bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+    if len(bad):
+        shown = "; ".join(repr(texts[SHARD * number + row][:60]) for row in bad[:3].tolist())
+        raise InputError(
+            f"the embeddings of {len(bad)} texts are not finite (first: {shown}); the model is damaged or "
+            "overflows in this precision: try --encoding.precision fp32."
+        )

@@ -1,0 +1,164 @@
+"""From an encoder and tasks to scores and files: encode, rank, measure, write. Every rank has to call it."""
+
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hybrid.evaluation.collection import Collection
+from hybrid.evaluation.encoding import EncodingConfig, encode
+from hybrid.evaluation.report import setting_scores, write_heat_map, write_per_query, write_setting
+from hybrid.evaluation.results import collection_digest, computed_with, valid_scores
+from hybrid.evaluation.task import Task, find_task, load, task_place
+from hybrid.evaluation.whole_pool import rank_pools
+from hybrid.runtime.files import digest, write_json
+from hybrid.runtime.logs import log
+from hybrid.runtime.processes import barrier, is_main
+
+
+@dataclass
+class EvaluationConfig:
+    """How tasks are scored and what is written."""
+
+    encoding: EncodingConfig = field(default_factory=EncodingConfig)
+    """How texts become embeddings."""
+    run_depth: int = 1000
+    """Most documents per ranking in the TREC runs (a setting may keep fewer); 0 writes no runs and qrels."""
+    keep_embeddings: bool = False
+    """Leave the embeddings beside the results."""
+    overwrite: bool = False
+    """Score again where results of the same model, data and settings lie."""
+
+
+# Changes when the same embeddings would give other scores or files than before: results made by older code are redone.
+_VERSION = 1
+
+
+@dataclass(frozen=True)
+class LoadedTask:
+    """A task, what was read for it, and a digest of both."""
+
+    task: Task
+    collection: Collection
+    digest: str
+
+
+def load_tasks(names: list[str], data_dir: str | Path) -> list[LoadedTask]:
+    """Read tasks by name; raises InputError for an unknown name or missing files before anything is read."""
+    tasks = [find_task(name) for name in names]
+    for task in tasks:
+        task_place(task, data_dir)
+    return [loaded_task(task, load(task, data_dir)) for task in tasks]
+
+
+def loaded_task(task: Task, collection: Collection) -> LoadedTask:
+    """Return a task with a collection that was read or made elsewhere."""
+    settings = [task.name, task.settings, task.query_max_length, task.passage_max_length]
+    return LoadedTask(task, collection, digest([settings, collection_digest(collection)]))
+
+
+def evaluate_encoder(
+    encoder,
+    tasks: list[LoadedTask],
+    out_dir: str | Path,
+    config: EvaluationConfig | None = None,
+    model_digest: str | None = None,
+) -> dict[str, float]:
+    """Score an encoder on tasks and write each one's results below ``out_dir/TASK``; every rank has to call it.
+
+    Args:
+        encoder: a `hybrid.models.encoder.Encoder` on the device where it is to run.
+        tasks: from `load_tasks`.
+        model_digest: of the encoder (`hybrid.evaluation.results`). With it a task whose results are there, made under
+            the same settings, is not scored again, and a killed job goes on with the embeddings that it had written.
+
+    Returns the metrics on every rank: ``{"xquad-r/multilingual/map": 0.5, ...}``.
+    """
+    config = config or EvaluationConfig()
+    metrics: dict[str, float] = {}
+    for loaded in tasks:
+        folder = Path(out_dir) / loaded.task.name
+        key = digest([_VERSION, model_digest, loaded.digest, asdict(config)])
+        scores = valid_scores(folder, key) if model_digest and not config.overwrite else None
+        if scores:
+            log(f"{loaded.task.name}: taken from {folder}; --evaluation.overwrite true scores again")
+        else:
+            scores = _evaluate_task(encoder, loaded, folder, config, model_digest, key)
+        metrics |= flat(loaded.task.name, scores["settings"])
+    return metrics
+
+
+def _evaluate_task(encoder, loaded: LoadedTask, folder: Path, config: EvaluationConfig, model_digest, key: str) -> dict:
+    task, collection = loaded.task, loaded.collection
+    place = folder / "embeddings"
+    sides = (
+        ("query", collection.queries.texts, task.query_max_length),
+        ("passage", collection.documents.texts, task.passage_max_length),
+    )
+    queries, documents = (
+        encode(encoder, texts, side, length, place / side, config.encoding, model_digest)
+        for side, texts, length in sides
+    )
+    about = {"key": key, "model": model_digest, "environment": computed_with(encoder, config.encoding.precision)}
+    scores = score(loaded, queries[:], documents[:], folder, config.run_depth, about)
+    if is_main() and not config.keep_embeddings:
+        shutil.rmtree(place)
+    return scores
+
+
+def score(
+    loaded: LoadedTask,
+    queries_BD: np.ndarray,
+    documents_ND: np.ndarray,
+    folder: Path,
+    run_depth: int,
+    about: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Score embeddings in the order of the collection, write all files, and return what stands in scores.json.
+
+    Args:
+        about: goes into scores.json as it is.
+    """
+    task, collection = loaded.task, loaded.collection
+    start = time.monotonic()
+    pieces = folder / "pieces" if run_depth else None
+    entries = rank_pools(collection, queries_BD, documents_ND, task.settings, pieces, run_depth)
+    scores = {
+        "task": task.name,
+        "revision": loaded.digest,
+        "queries": len(collection.queries),
+        "documents": len(collection.documents),
+        "languages": list(collection.languages),
+        "left_out_in_reading": dict(collection.counts),
+        "tie_rule": "equal float32 scores: the larger document id, as bytes, first",
+        "run_depth": {setting.name: min(setting.depth, run_depth) for setting in task.settings},
+        "settings": {setting.name: setting_scores(entries, collection, setting) for setting in task.settings},
+        **about,
+    }
+    barrier()
+    if is_main():
+        if run_depth:
+            for setting in task.settings:
+                write_setting(folder, entries, collection, setting)
+            pieces.rmdir()
+        write_per_query(folder / "per_query.parquet", entries, collection, task.settings)
+        write_heat_map(folder / "map.png", collection, scores["settings"], f"{task.name}: mAP")
+        # Last, and whole or not at all: where it lies, the rest is complete.
+        write_json(folder / "scores.json", scores)
+    barrier()
+    log(f"{task.name}: ranked, measured and written in {time.monotonic() - start:.1f} s: {folder}")
+    return scores
+
+
+def flat(task: str, settings: Mapping[str, dict]) -> dict[str, float]:
+    """Return the means as metrics by ``TASK/SETTING/MEASURE``; a measure that no query has is left out."""
+    return {
+        f"{task}/{name}/{measure}": value["mean"]
+        for name, setting in settings.items()
+        for measure, value in setting["measures"].items()
+        if value["mean"] is not None
+    }

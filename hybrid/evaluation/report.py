@@ -1,0 +1,116 @@
+"""What a task's scoring leaves behind: scores.json, per-query Parquet, TREC files, heat maps."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from pyarrow import parquet
+
+from hybrid.evaluation.collection import Collection
+from hybrid.evaluation.measures import measure
+from hybrid.evaluation.plots import heat_map
+from hybrid.evaluation.task import ALL, Setting
+from hybrid.evaluation.trec import join_runs, write_qrels
+from hybrid.evaluation.whole_pool import PoolRanks, setting_ranks
+from hybrid.runtime.files import atomic_file
+
+
+def setting_scores(entries: PoolRanks, collection: Collection, setting: Setting) -> dict[str, Any]:
+    """Return a setting's measures: the mean over its cells (query language, pool) and each cell's own mean.
+
+    Cells weigh the same whatever their number of queries. A query without a relevant document in a pool is no part of
+    that cell; ``left_out`` counts them.
+    """
+    _, ranks, where = setting_ranks(entries, collection, setting)
+    language = collection.queries.language[where[:, 0]].astype(np.int64)
+    cell_of = np.stack([language, where[:, 1]], axis=1)
+    cells, inverse, sizes = np.unique(cell_of, axis=0, return_inverse=True, return_counts=True)
+    names = [cell_name(collection, query, pool) for query, pool in cells.tolist()]
+    out: dict[str, Any] = {"rankings": len(where), "left_out": _left_out(collection, cells, sizes), "measures": {}}
+    for name in setting.measures:
+        values = cell_means(measure(name)(ranks), inverse.ravel(), len(cells))
+        scored = values[~np.isnan(values)]
+        out["measures"][name] = {
+            "mean": float(scored.mean()) if len(scored) else None,
+            "cells": {
+                cell: None if np.isnan(value) else value for cell, value in zip(names, values.tolist(), strict=True)
+            },
+        }
+    return out
+
+
+def cell_means(values: np.ndarray, cell: np.ndarray, cells: int) -> np.ndarray:
+    """Return float64 [cells], the mean of the values of each cell that are not NaN, NaN where there are none."""
+    known = ~np.isnan(values)
+    count = np.bincount(cell[known], minlength=cells)
+    total = np.bincount(cell[known], values[known], minlength=cells)
+    return np.divide(total, count, out=np.full(cells, np.nan), where=count > 0)
+
+
+def cell_name(collection: Collection, query: int, pool: int) -> str:
+    """Return ``de>en`` for German queries in the English pool, ``de>all`` in that of all languages."""
+    return f"{collection.languages[query]}>{'all' if pool == ALL else collection.languages[pool]}"
+
+
+def _left_out(collection: Collection, cells: np.ndarray, sizes: np.ndarray) -> int:
+    queries = np.bincount(collection.queries.language, minlength=len(collection.languages))
+    return int((queries[cells[:, 0]] - sizes).sum())
+
+
+def write_setting(folder: Path, entries: PoolRanks, collection: Collection, setting: Setting) -> None:
+    """Write a setting's run (from its pieces) and qrels."""
+    join_runs(folder / "pieces", setting, folder / f"{setting.name}.run")
+    write_qrels(folder / f"{setting.name}.qrels", collection, setting, setting_ranks(entries, collection, setting)[0])
+
+
+def write_per_query(path: Path, entries: PoolRanks, collection: Collection, settings: Sequence[Setting]) -> None:
+    """Write one row per setting and ranking, with the rank of every relevant document and the size of the pool."""
+    tables = [_per_query(entries, collection, setting) for setting in settings]
+    with atomic_file(path, "wb") as file:
+        parquet.write_table(pa.concat_tables(tables), file)
+
+
+def _per_query(entries: PoolRanks, collection: Collection, setting: Setting) -> pa.Table:
+    part, ranks, where = setting_ranks(entries, collection, setting)
+    query, pool = where[:, 0], where[:, 1]
+    languages = pa.array([*collection.languages, "all"])
+    offsets = pa.array(ranks.offsets.astype(np.int32))
+
+    def taken(names: pa.Array, rows: np.ndarray) -> pa.Array:
+        return pa.DictionaryArray.from_arrays(pa.array(rows.astype(np.int32)), names)
+
+    def lists(values: pa.Array) -> pa.Array:
+        return pa.ListArray.from_arrays(offsets, values)
+
+    documents = pa.array(collection.documents.ids)
+    return pa.table(
+        {
+            "setting": taken(pa.array([setting.name]), np.zeros(len(query))),
+            "query": taken(pa.array(collection.queries.ids), query),
+            "question": collection.question[query],
+            "query_language": taken(languages, collection.queries.language[query]),
+            "pool": taken(languages, np.where(pool == ALL, len(collection.languages), pool)),
+            "pool_size": ranks.pool_size,
+            "relevant": lists(documents.take(pa.array(part.document))),
+            "relevant_language": lists(languages.take(pa.array(collection.documents.language[part.document]))),
+            "rank": lists(pa.array(part.rank)),
+            "score": lists(pa.array(part.score)),
+        }
+    )
+
+
+def map_cells(collection: Collection, monolingual: dict, cross_lingual: dict, name: str) -> np.ndarray:
+    """Return float64 [languages, languages], a measure by query language (row) and pool language, NaN if absent."""
+    cells = {**monolingual["measures"][name]["cells"], **cross_lingual["measures"][name]["cells"]}
+    grid = [[cells.get(f"{query}>{pool}") for pool in collection.languages] for query in collection.languages]
+    return np.array(grid, dtype=np.float64)
+
+
+def write_heat_map(path: Path, collection: Collection, scores: dict[str, Any], title: str) -> None:
+    """Draw mAP by query and pool language, if the task has settings with pools of one language."""
+    none = {"measures": {"map": {"cells": {}}}}
+    grid = map_cells(collection, scores.get("monolingual", none), scores.get("cross_lingual", none), "map")
+    if not np.isnan(grid).all():
+        heat_map(path, grid, collection.languages, title, "language of the passages", "language of the queries")

@@ -1,0 +1,78 @@
+"""Where results lie and when they are still valid: a folder per model and task, and the key of what made it."""
+
+import glob
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hybrid.runtime.environment import environment
+from hybrid.runtime.errors import InputError
+from hybrid.runtime.files import digest, read_json
+from hybrid.runtime.processes import gather_objects, is_main, world_size
+
+
+def model_paths(given: list[str]) -> list[str]:
+    """Return model directories and hub ids, with each glob replaced by the directories that it matches, sorted."""
+    paths: list[str] = []
+    for name in given:
+        found = [name] if glob.escape(name) == name else sorted(filter(os.path.isdir, glob.glob(name)))
+        if not found:
+            raise InputError(f"--model: {name!r} matches no directory; give a directory, a glob or a hub id.")
+        paths += found
+    return paths
+
+
+def results_folder(out_dir: str | Path, path: str, model: str) -> Path:
+    """Return the folder of a model's results, ``NAME-DIGEST``; the digest keeps models of one name apart.
+
+    Args:
+        path: the model's directory or hub id.
+        model: its `model_digest`.
+    """
+    name = Path(path).resolve().name if Path(path).is_dir() else path.replace("/", "--")
+    return Path(out_dir) / f"{name}-{model[:8]}"
+
+
+def model_digest(encoder) -> str:
+    """Return a digest of an encoder's weights, tokenizer and settings, whatever place it came from, on every rank."""
+    value = None
+    if is_main():
+        state = hashlib.blake2b(digest_size=16)
+        for name, tensor in encoder.state_dict().items():
+            state.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            state.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        state.update(encoder.tokenizer.backend_tokenizer.to_str().encode())
+        value = digest([state.hexdigest(), encoder.config.pooling, encoder.prefixes, encoder.config.projection])
+    return gather_objects(value)[0]
+
+
+def collection_digest(collection) -> str:
+    """Return a digest of all that a collection scores: ids, texts, judgments."""
+    return digest(
+        [
+            list(collection.queries.ids),
+            list(collection.queries.texts),
+            list(collection.documents.ids),
+            list(collection.documents.texts),
+            collection.relevant.tolist(),
+        ]
+    )
+
+
+def valid_scores(folder: Path, key: str) -> dict | None:
+    """Return the scores in a folder if they were made under this key; the same on every rank."""
+    found = None
+    if is_main() and (folder / "scores.json").exists():
+        scores = read_json(folder / "scores.json")
+        found = scores if scores.get("key") == key else None
+    return gather_objects(found)[0]
+
+
+def computed_with(encoder, precision: str) -> dict[str, Any]:
+    """Return what the figures were computed with: device, processes, precision, package versions."""
+    device = next(encoder.parameters()).device
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return {"device": name, "processes": world_size(), "precision": precision, **environment()}

@@ -1,0 +1,43 @@
+"""Any parallel SQuAD-format files in the three settings: ``--tasks 'parallel:squad/dev.{language}.json.gz'``."""
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from hybrid.data.files import resolve
+from hybrid.data.records import Paragraph
+from hybrid.data.report import Report
+from hybrid.data.sentences import split_sentences
+from hybrid.data.squad import read_squad
+from hybrid.evaluation.collection import Collection
+from hybrid.evaluation.passages import Form, passage_collection
+from hybrid.evaluation.task import THREE_SETTINGS, Task
+
+
+def read(place: Path, form: Form) -> Collection:
+    """Read files whose names tell the language, as in ``dev.{language}.json.gz``; in a folder ``{language}.json``."""
+    pattern = str(place) if "{language}" in str(place) else str(place / "{language}.json")
+    report = Report(pattern)
+    paragraphs: dict[str, list[Paragraph]] = {}
+    for language, paths in resolve(pattern, "--tasks parallel").items():
+        paragraphs[str(language)] = [_with_sentences(p, language) for path in paths for p in read_squad(path, report)]
+    return replace(passage_collection(paragraphs, form), counts=report.counts)
+
+
+def _with_sentences(paragraph: Paragraph, language: str | None) -> Paragraph:
+    whole = [(0, len(paragraph.context))]
+    return replace(paragraph, sentences=split_sentences(paragraph.context, str(language)) or whole)
+
+
+TASKS = [
+    Task(
+        name=name,
+        read=partial(read, form=form),
+        folder="parallel",
+        settings=THREE_SETTINGS,
+        source="your own files, given as --tasks parallel:FOLDER or parallel:dev.{language}.json.gz",
+        licence="that of the files",
+        citation="",
+    )
+    for name, form in (("parallel", "sentence_in_paragraph"), ("parallel-paragraphs", "paragraph"))
+]

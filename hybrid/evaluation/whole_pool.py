@@ -1,0 +1,163 @@
+"""Ranks of every relevant document in whole pools: each language's documents, and those of all languages together.
+
+Each query is scored once against all documents; every setting then takes the pools it needs. Legend: B queries of a
+block, N documents, D dimensions.
+"""
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from hybrid.evaluation.collection import Collection
+from hybrid.evaluation.measures import Ranks
+from hybrid.evaluation.ranking import ahead, key_scores, score_block, sort_keys, tie_order, top_keys
+from hybrid.evaluation.task import ALL, Setting, in_setting
+from hybrid.evaluation.trec import RunWriter
+from hybrid.runtime.processes import gather_objects, rank, world_size
+
+_BLOCK_BYTES = 32 << 20
+
+
+@dataclass(frozen=True)
+class PoolRanks:
+    """One row for each query, pool and relevant document in it; sorted by query, pool, rank.
+
+    Attributes:
+        query, document: int64 [E], rows of the collection.
+        pool: int64 [E], a language, or `ALL`.
+        rank: int64 [E], from 1.
+        score: float32 [E].
+    """
+
+    query: np.ndarray
+    pool: np.ndarray
+    document: np.ndarray
+    rank: np.ndarray
+    score: np.ndarray
+
+    def pick(self, chosen: np.ndarray) -> "PoolRanks":
+        """Return the rows where `chosen` is true, or the rows of these numbers."""
+        return PoolRanks(*(getattr(self, name)[chosen] for name in self.__dataclass_fields__))
+
+
+@dataclass(frozen=True)
+class _Pools:
+    """The documents in the order of ties, and the columns of each language in it."""
+
+    order: np.ndarray
+    column: np.ndarray
+    columns: dict[int, np.ndarray]
+    documents_ND: np.ndarray
+
+
+def _pools(collection: Collection, documents_ND: np.ndarray) -> _Pools:
+    order = tie_order(list(collection.documents.ids))
+    column = np.empty_like(order)
+    column[order] = np.arange(len(order))
+    language = collection.documents.language[order]
+    columns = {number: np.flatnonzero(language == number) for number in np.unique(language).tolist()}
+    return _Pools(order, column, columns, documents_ND[order].astype(np.float64))
+
+
+def pool_sizes(collection: Collection) -> dict[int, int]:
+    """Return the number of documents of each pool: a language's, and all under `ALL`."""
+    numbers, counts = np.unique(collection.documents.language, return_counts=True)
+    return {**dict(zip(numbers.tolist(), counts.tolist(), strict=True)), ALL: len(collection.documents)}
+
+
+def rank_pools(
+    collection: Collection,
+    queries_BD: np.ndarray,
+    documents_ND: np.ndarray,
+    settings: Sequence[Setting],
+    run_folder: Path | None = None,
+    run_depth: int = 1000,
+) -> PoolRanks:
+    """Rank every pool that a setting asks for, on all ranks, and return the whole result on each of them.
+
+    Args:
+        queries_BD, documents_ND: embeddings in the order of the collection.
+        run_folder: where the first `run_depth` documents of each ranking go as TREC runs, in pieces that
+            `trec.join_runs` puts together; None writes nothing.
+    """
+    pools = _pools(collection, documents_ND)
+    by_query = _relevant_by_query(collection)
+    size = max(1, _BLOCK_BYTES // (8 * len(pools.order)))
+    starts = range(0, len(queries_BD), size)
+    writer = RunWriter(collection, pools.order, settings, run_folder, run_depth) if run_folder else None
+
+    def work(number: int) -> PoolRanks:
+        rows = np.arange(starts[number], min(starts[number] + size, len(queries_BD)))
+        return _rank_block(collection, pools, by_query, rows, queries_BD[rows], settings, writer, number)
+
+    mine = range(len(starts))[rank() :: world_size()]
+    with ThreadPoolExecutor(_threads()) as threads:
+        blocks = list(threads.map(work, mine))
+    joined = _join([block for share in gather_objects(blocks) for block in share])
+    return joined.pick(np.lexsort((joined.rank, joined.pool, joined.query)))
+
+
+def _threads() -> int:
+    return int(os.environ.get("OMP_NUM_THREADS", 0)) or max(1, (os.cpu_count() or 1) // world_size())
+
+
+def _relevant_by_query(collection: Collection) -> np.ndarray:
+    """Return int64 [queries + 1], where each query's rows begin in `collection.relevant`."""
+    return np.searchsorted(collection.relevant[:, 0], np.arange(len(collection.queries) + 1))
+
+
+def _rank_block(collection, pools, by_query, rows, queries_BD, settings, writer, number) -> PoolRanks:
+    keys_BN = sort_keys(score_block(queries_BD.astype(np.float64), pools.documents_ND))
+    in_order = {language: np.sort(keys_BN[:, columns], axis=1) for language, columns in pools.columns.items()}
+    query_language = collection.queries.language[rows].astype(np.int64)
+    found = []
+    for pool in (*in_order, ALL):
+        wanted = np.zeros(len(rows), bool)
+        for setting in settings:
+            wanted |= in_setting(setting, query_language, np.full(len(rows), pool))
+        entries = _entries(collection, by_query, rows[wanted], pool)
+        if not len(entries):
+            continue
+        query, starts = np.unique(entries[:, 0], return_index=True)
+        own = keys_BN[entries[:, 0] - rows[0], pools.column[entries[:, 1]]]
+        members = in_order.values() if pool == ALL else [in_order[pool]]
+        rank = np.ones(len(own), np.int64)
+        for row, start, stop in zip(query - rows[0], starts, np.append(starts[1:], len(own)), strict=True):
+            rank[start:stop] += sum(ahead(member[row], own[start:stop]) for member in members)
+        found.append(PoolRanks(entries[:, 0], np.full(len(own), pool), entries[:, 1], rank, key_scores(own)))
+        if writer:
+            at = query - rows[0]
+            top = top_keys(keys_BN[at], writer.depth) if pool == ALL else in_order[pool][at, ::-1]
+            writer.write(number, query, pool, top)
+    return _join(found)
+
+
+def _join(parts: Sequence[PoolRanks]) -> PoolRanks:
+    if not parts:
+        empty = np.zeros(0, np.int64)
+        return PoolRanks(empty, empty, empty, empty, empty.astype(np.float32))
+    return PoolRanks(
+        *(np.concatenate([getattr(part, name) for part in parts]) for name in PoolRanks.__dataclass_fields__)
+    )
+
+
+def _entries(collection, by_query, rows, pool) -> np.ndarray:
+    """Return int64 [e, 2], the relevant pairs of these queries whose document is in the pool."""
+    parts = [collection.relevant[by_query[row] : by_query[row + 1]] for row in rows]
+    pairs = np.concatenate(parts) if parts else np.zeros((0, 2), np.int64)
+    return pairs if pool == ALL else pairs[collection.documents.language[pairs[:, 1]] == pool]
+
+
+def setting_ranks(entries: PoolRanks, collection: Collection, setting: Setting) -> tuple[PoolRanks, Ranks, np.ndarray]:
+    """Return a setting's part of the ranks, the same as `Ranks`, and int64 [n, 2]: query and pool of each ranking."""
+    query_language = collection.queries.language[entries.query].astype(np.int64)
+    part = entries.pick(in_setting(setting, query_language, entries.pool))
+    key = np.stack([part.query, part.pool], axis=1)
+    first = np.flatnonzero(np.r_[True, (key[1:] != key[:-1]).any(axis=1)]) if len(key) else np.zeros(0, np.int64)
+    sizes = pool_sizes(collection)
+    pool_size = np.array([sizes[pool] for pool in key[first, 1].tolist()], dtype=np.int64)
+    return part, Ranks(np.append(first, len(key)), part.rank, pool_size), key[first]

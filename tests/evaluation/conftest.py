@@ -1,0 +1,70 @@
+"""A small encoder, a small parallel collection, and embeddings with many ties."""
+
+import numpy as np
+import pytest
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+from transformers import PreTrainedTokenizerFast
+
+from hybrid.data.records import Paragraph, Question
+from hybrid.evaluation.passages import passage_collection
+from hybrid.models import FromScratch, ModelConfig
+from hybrid.models.load import load_encoder
+
+LANGUAGES = ("de", "en", "fi", "zh")
+
+
+def byte_tokenizer() -> PreTrainedTokenizerFast:
+    """One token a byte, so that any text has distinct tokens."""
+    vocabulary = ["<s>", "<pad>", "</s>", "<unk>", *sorted(pre_tokenizers.ByteLevel.alphabet())]
+    tokenizer = Tokenizer(models.BPE({piece: i for i, piece in enumerate(vocabulary)}, [], unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    special = [("<s>", 0), ("</s>", 2)]
+    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A </s>", special_tokens=special)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", pad_token="<pad>", unk_token="<unk>"
+    )
+
+
+@pytest.fixture
+def encoder():
+    """A random two-layer XLM-R with prefixes."""
+    torch.manual_seed(0)
+    shape = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    scratch = FromScratch(model_type="xlm-roberta", config=shape)
+    config = ModelConfig(from_scratch=scratch, query_prefix="query: ", passage_prefix="passage: ")
+    return load_encoder(config, byte_tokenizer()).eval()
+
+
+def made_paragraphs(languages=LANGUAGES, partial: bool = True) -> dict[str, list[Paragraph]]:
+    """Paragraphs of three sentences with two questions each; `partial` leaves every fifth out in the last language."""
+    made: dict[str, list[Paragraph]] = {}
+    for language in languages:
+        made[language] = []
+        for p in range(12):
+            sentences = [f"{language} fact {p} {s} about thing {p * 7 + s}." for s in range(3)]
+            starts = [sum(len(s) + 1 for s in sentences[:i]) for i in range(3)]
+            spans = [(start, start + len(text)) for start, text in zip(starts, sentences, strict=True)]
+            questions = [
+                Question(f"q{p}-{n}", f"{language} what is {p} {n}?", starts[(p + n) % 3] + 3, "fact")
+                for n in range(2)
+                if not partial or language != languages[-1] or (2 * p + n) % 5
+            ]
+            made[language].append(Paragraph(f"article {p}", " ".join(sentences), spans, questions))
+    return made
+
+
+@pytest.fixture
+def collection():
+    """Four languages, partly parallel, sentences as candidates."""
+    return passage_collection(made_paragraphs())
+
+
+@pytest.fixture
+def tied_embeddings(collection):
+    """Vectors of small integers: many scores are equal, some are negative or zero."""
+    random = np.random.default_rng(0)
+    queries = random.integers(-1, 2, (len(collection.queries), 4))
+    documents = random.integers(-1, 2, (len(collection.documents), 4))
+    return queries.astype(np.float32), documents.astype(np.float32)

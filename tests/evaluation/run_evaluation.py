@@ -1,0 +1,40 @@
+"""Evaluates a small encoder on a made collection and writes what came out: started by a test in several processes."""
+
+import sys
+from pathlib import Path
+from unittest.mock import patch
+
+import torch
+
+from hybrid.evaluation import encoding, vectors, whole_pool
+from hybrid.evaluation.encoding import EncodingConfig
+from hybrid.evaluation.evaluator import EvaluationConfig, evaluate_encoder, loaded_task
+from hybrid.evaluation.passages import passage_collection
+from hybrid.evaluation.task import THREE_SETTINGS, Task
+from hybrid.models import ModelConfig
+from hybrid.models.load import load_encoder
+from hybrid.runtime.files import write_json
+from hybrid.runtime.launch import start
+from hybrid.runtime.processes import rank, world_size
+from tests.evaluation.conftest import made_paragraphs
+
+
+def evaluate(model: str, folder: Path) -> None:
+    """Score a model directory and leave ``metrics.RANK.json`` in the folder."""
+    torch.manual_seed(rank())  # ranks must not lean on equal random states
+    task = Task("made", passage_collection, "made", THREE_SETTINGS, "nowhere", "CC0", "")
+    loaded = loaded_task(task, passage_collection(made_paragraphs()))
+    config = EvaluationConfig(encoding=EncodingConfig(precision="fp32"), keep_embeddings=True)
+    # Several shards and blocks in so small a collection, so that every rank has work.
+    with (
+        patch.object(encoding, "SHARD", 16),
+        patch.object(vectors, "SHARD", 16),
+        patch.object(whole_pool, "_BLOCK_BYTES", 8 * len(loaded.collection.documents) * 20),
+    ):
+        metrics = evaluate_encoder(load_encoder(ModelConfig(name=model)), [loaded], folder, config)
+    write_json(folder / f"metrics.{rank()}.json", {"world_size": world_size(), "metrics": metrics})
+
+
+if __name__ == "__main__":
+    start("fp32")
+    evaluate(sys.argv[1], Path(sys.argv[2]))

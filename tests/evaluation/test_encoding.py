@@ -1,0 +1,96 @@
+"""Embeddings: those of sentence-transformers, each text once, in batches of a budget, resumed after a kill."""
+
+import numpy as np
+import pytest
+import torch
+
+from hybrid.evaluation import encoding
+from hybrid.evaluation.encoding import EncodingConfig, encode
+from hybrid.evaluation.vectors import SHARD
+from hybrid.models.save import save_encoder
+from hybrid.runtime.errors import InputError
+
+FP32 = EncodingConfig(precision="fp32", batch_tokens=200)
+TEXTS = [f"text {number} {'word ' * (number % 17)}" for number in range(50)] + ["text 3 again", "text 3 again"]
+
+
+def count_texts(encoder, monkeypatch) -> list[int]:
+    """Record how many texts each forward pass gets."""
+    sizes, forward = [], encoder.forward
+    monkeypatch.setattr(encoder, "forward", lambda tokens: sizes.append(len(tokens)) or forward(tokens))
+    return sizes
+
+
+@pytest.mark.parametrize("side", ["query", "passage"])
+def test_embeddings_equal_those_of_sentence_transformers(encoder, tmp_path, side):
+    sentence_transformers = pytest.importorskip("sentence_transformers")
+    save_encoder(encoder, tmp_path / "model", "card", 24)
+    other = sentence_transformers.SentenceTransformer(str(tmp_path / "model"), device="cpu")
+    expected = other.encode(TEXTS, prompt_name=side)
+    found = encode(encoder, TEXTS, side, 24, tmp_path / "vectors", FP32, None)
+    np.testing.assert_allclose(found[:], expected, rtol=0, atol=1e-5)
+
+
+def test_a_text_that_occurs_twice_goes_through_the_encoder_once(encoder, tmp_path, monkeypatch):
+    sizes = count_texts(encoder, monkeypatch)
+    found = encode(encoder, TEXTS, "query", 64, tmp_path, FP32, None)
+    assert sum(sizes) == len(set(TEXTS)) < len(TEXTS)
+    assert found.shape == (len(TEXTS), 32)
+    assert np.array_equal(found[-1:], found[-2:-1])
+
+
+def test_batches_keep_to_the_token_budget_padding_included(encoder, tmp_path, monkeypatch):
+    areas, forward = [], encoder.forward
+
+    def measured(tokens):
+        areas.append(len(tokens) * int(tokens.lengths.max()))
+        return forward(tokens)
+
+    monkeypatch.setattr(encoder, "forward", measured)
+    encode(encoder, TEXTS, "query", 64, tmp_path, FP32, None)
+    assert 1 < len(areas) < len(TEXTS)
+    assert max(areas) <= FP32.batch_tokens
+
+
+def test_a_killed_job_encodes_only_the_shards_that_are_missing(encoder, tmp_path, monkeypatch):
+    monkeypatch.setattr(encoding, "SHARD", 16)
+    monkeypatch.setattr("hybrid.evaluation.vectors.SHARD", 16)
+    whole = encode(encoder, TEXTS, "query", 64, tmp_path, FP32, "digest")[:]
+    (tmp_path / "00001.npy").unlink()
+    sizes = count_texts(encoder, monkeypatch)
+    again = encode(encoder, TEXTS, "query", 64, tmp_path, FP32, "digest")[:]
+    assert sum(sizes) == 16
+    np.testing.assert_array_equal(again, whole)
+
+
+@pytest.mark.parametrize("changed", ["model", "texts", "length", "precision", "no digest"])
+def test_embeddings_made_under_other_conditions_are_not_used_again(encoder, tmp_path, monkeypatch, changed):
+    encode(encoder, TEXTS, "query", 64, tmp_path, FP32, "digest")
+    sizes = count_texts(encoder, monkeypatch)
+    digest = {"model": "other", "no digest": None}.get(changed, "digest")
+    texts = [*TEXTS[:-1], "new"] if changed == "texts" else TEXTS
+    config = EncodingConfig(precision="bf16" if changed == "precision" else "fp32", batch_tokens=200)
+    encode(encoder, texts, "query", 32 if changed == "length" else 64, tmp_path, config, digest)
+    assert sum(sizes) == len(set(texts))
+
+
+def test_embeddings_that_are_not_finite_are_refused_with_their_texts(encoder, tmp_path):
+    with torch.no_grad():
+        encoder.backbone.get_input_embeddings().weight[encoder.tokenizer("~")["input_ids"][1]] = float("nan")
+    with pytest.raises(InputError, match=r"1 texts are not finite .*bad ~ text"):
+        encode(encoder, [*TEXTS, "bad ~ text"], "query", 64, tmp_path, FP32, None)
+
+
+def test_half_precision_storage_keeps_embeddings_to_three_digits(encoder, tmp_path):
+    half = EncodingConfig(precision="fp32", storage="float16")
+    found = encode(encoder, TEXTS, "query", 64, tmp_path / "half", half, None)
+    whole = encode(encoder, TEXTS, "query", 64, tmp_path / "whole", FP32, None)
+    np.testing.assert_allclose(found[:], whole[:], atol=1e-3)
+    assert np.load(tmp_path / "half" / "00000.npy").dtype == np.float16
+
+
+def test_encoding_leaves_the_training_mode_as_it_was(encoder, tmp_path):
+    encoder.train()
+    encode(encoder, TEXTS, "query", 64, tmp_path, FP32, None)
+    assert encoder.training
+    assert len(TEXTS) < SHARD

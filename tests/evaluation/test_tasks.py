@@ -1,0 +1,150 @@
+"""Tasks read what they say, and bad input is told in one sentence before a model is loaded."""
+
+import gzip
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hybrid.evaluation.collection import check
+from hybrid.evaluation.evaluator import EvaluationConfig, evaluate_encoder, load_tasks, loaded_task
+from hybrid.evaluation.passages import passage_collection
+from hybrid.evaluation.task import THREE_SETTINGS, Task, find_task, load, registry
+from hybrid.runtime.errors import InputError
+from tests.evaluation.conftest import made_paragraphs
+
+CANDIDATES = {
+    **{"ar": 1222, "de": 1276, "el": 1234, "en": 1180, "es": 1215, "hi": 1244},
+    **{"ru": 1219, "th": 852, "tr": 1167, "vi": 1209, "zh": 1196},
+}
+
+
+def test_xquad_r_has_the_published_numbers_of_questions_and_candidates(hybrid_data):
+    collection = load(find_task("xquad-r"), hybrid_data)
+    found = np.bincount(collection.documents.language).tolist()
+    assert dict(zip(collection.languages, found, strict=True)) == CANDIDATES
+    assert set(np.bincount(collection.queries.language)) == {1190}
+    assert np.bincount(collection.relevant[:, 0]).tolist() == [11] * 13090
+
+
+def test_the_relevant_sentence_holds_the_start_of_the_answer(hybrid_data):
+    collection = load(find_task("xquad-r"), hybrid_data)
+    article = json.loads((hybrid_data / "xquad-r" / "en.json").read_text())["data"][0]["paragraphs"][0]
+    question = article["qas"][1]
+    row = collection.queries.ids.index(f"en-{question['id']}")
+    english = [d for q, d in collection.relevant if q == row and collection.documents.ids[d].startswith("en-")]
+    text = collection.documents.texts[english[0]]
+    start, stop = article["sentence_breaks"][3]
+    assert start <= question["answers"][0]["answer_start"] < stop
+    assert text == f"{article['context'][start:stop].strip()} {article['context'].strip()}"
+
+
+@pytest.mark.parametrize(("name", "candidates"), [("parallel", 2), ("parallel-paragraphs", 1)])
+def test_any_parallel_files_become_the_three_settings(tmp_path, name, candidates):
+    for language, paragraphs in made_paragraphs(("de", "en"), partial=False).items():
+        entries = [
+            {
+                "context": paragraph.context,
+                "qas": [
+                    {"id": q.id, "question": q.question, "answers": [{"answer_start": q.answer_start, "text": "fact"}]}
+                    for q in paragraph.questions
+                ],
+            }
+            for paragraph in paragraphs
+        ]
+        with gzip.open(tmp_path / f"dev.{language}.json.gz", "wt") as file:
+            json.dump({"data": [{"title": "t", "paragraphs": entries}]}, file)
+    task = find_task(f"{name}:{tmp_path}/dev.{{language}}.json.gz")
+    collection = load(task, "elsewhere")
+    assert task.name.startswith(f"{name}-")
+    assert collection.languages == ("de", "en")
+    assert len(collection.documents) == 2 * 12 * candidates
+    assert len(collection.relevant) == 2 * 24 * 2
+
+
+def test_a_paragraph_that_occurs_twice_is_one_candidate():
+    paragraphs = made_paragraphs(("de", "en"), partial=False)
+    paragraphs["en"][3].context = paragraphs["en"][4].context
+    collection = passage_collection(paragraphs, "paragraph")
+    assert len(collection.documents) == 23
+    assert len(collection.relevant) == len(set(map(tuple, collection.relevant.tolist()))) == 2 * 48
+
+
+def test_an_unknown_task_is_refused_with_the_nearest_name():
+    with pytest.raises(InputError, match=r"'xquad_r' is not known, did you mean 'xquad-r'\?"):
+        find_task("xquad_r")
+
+
+def test_missing_files_are_refused_with_the_folder_and_where_to_get_them(tmp_path):
+    with pytest.raises(
+        InputError, match=r"mlqa-r: there is nothing at .*mlqa-r; get the files from https://github.com"
+    ):
+        load_tasks(["xquad-r", "mlqa-r"], _with_folder(tmp_path, "xquad-r"))
+
+
+def _with_folder(root: Path, name: str) -> Path:
+    (root / name).mkdir()
+    return root
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("duplicate", "1 document ids that occur twice"),
+        ("space", "1 query ids with white space .*'en q'"),
+        ("empty", "2 document texts that are empty"),
+        ("nothing relevant", "no query has a relevant document"),
+    ],
+)
+def test_collections_that_cannot_be_scored_are_refused(collection, fault, message):
+    documents, queries = collection.documents, collection.queries
+    if fault == "duplicate":
+        documents.ids[5] = documents.ids[4]
+    elif fault == "space":
+        queries.ids[0] = "en q"
+    elif fault == "empty":
+        documents.texts[3] = documents.texts[7] = " "
+    else:
+        object.__setattr__(collection, "relevant", collection.relevant[:0])
+    with pytest.raises(InputError, match=message):
+        check(collection, "task made")
+
+
+def test_every_task_says_where_its_files_come_from():
+    assert {"xquad-r", "mlqa-r", "parallel"} <= registry().keys()
+    for name, task in registry().items():
+        assert task.name == name
+        assert task.source
+        assert task.licence
+
+
+@pytest.fixture
+def made(collection):
+    return loaded_task(Task("made", passage_collection, "made", THREE_SETTINGS, "nowhere", "CC0", ""), collection)
+
+
+def test_a_second_evaluation_does_nothing_until_something_changes(encoder, made, tmp_path, monkeypatch):
+    calls, forward = [], encoder.forward
+    monkeypatch.setattr(encoder, "forward", lambda tokens: calls.append(1) or forward(tokens))
+    first = evaluate_encoder(encoder, [made], tmp_path, model_digest="a")
+    done = len(calls)
+    assert evaluate_encoder(encoder, [made], tmp_path, model_digest="a") == first
+    assert len(calls) == done
+    assert evaluate_encoder(encoder, [made], tmp_path, EvaluationConfig(overwrite=True), "a") == first
+    assert len(calls) == 2 * done
+    evaluate_encoder(encoder, [made], tmp_path, model_digest="b")
+    assert len(calls) == 3 * done
+    evaluate_encoder(encoder, [made], tmp_path, EvaluationConfig(run_depth=5), "b")
+    assert len(calls) == 4 * done
+
+
+def test_results_that_were_cut_short_are_made_again(encoder, made, tmp_path):
+    first = evaluate_encoder(encoder, [made], tmp_path, model_digest="a")
+    (tmp_path / "made" / "scores.json").unlink()
+    (tmp_path / "made" / "pieces").mkdir()
+    (tmp_path / "made" / "pieces" / "monolingual.000000.0001.piece").write_text("left over by a killed job\n")
+    shutil.rmtree(tmp_path / "made" / "embeddings", ignore_errors=True)
+    assert evaluate_encoder(encoder, [made], tmp_path, model_digest="a") == first
+    assert "left over" not in (tmp_path / "made" / "monolingual.run").read_text()
