@@ -23,12 +23,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--against", help="JSON file of a run's realised rows by stream name, after as many steps")
     options, recipe = parser.parse_known_args(arguments)
     from hybrid.config import read_config
-    from hybrid.data import load_corpora
+    from hybrid.data.load import load_corpora
     from hybrid.runtime.errors import InputError
 
     try:
         config = read_config(recipe)
-        return report(Mixture(config.mixture, load_corpora(config.data)), config.training, options)
+        return report(Mixture(config.mixture, load_corpora(config.data).train), config.training, options)
     except (InputError, MixtureError) as error:
         print(error, file=sys.stderr)
         return 2

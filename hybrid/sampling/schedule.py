@@ -17,8 +17,8 @@ import numpy as np
 
 from hybrid.sampling.keyed import hash64, uniform
 
-BLOCK = 1024  # turns that are laid out at once
-CLOSED = 4096  # shares with a common denominator up to this get blocks at whose ends every count is exact
+BLOCK = 512  # turns that are laid out at once
+CLOSED = 1024  # shares with a common denominator up to this get blocks at whose ends every count is exact
 KEPT = 4  # laid-out blocks, and counts at starts of blocks, that are kept
 
 

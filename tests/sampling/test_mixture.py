@@ -1,0 +1,192 @@
+"""From recipe and data to streams and exact shares; what is refused, and in which words."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from hybrid.sampling import HybridBatchSampler, Mixture, MixtureConfig, MixtureError
+from tests.sampling.synthetic import layout
+
+ALL = layout("all", {"de en fr": 60, "de en": 40, "en": 100})
+ONLY_DE = layout("only_de", {"de": 300})
+
+
+def shares(mixture: Mixture) -> dict[str, float]:
+    """Return the overall share of each stream."""
+    return {mixture.name(i): row["share"] for i, row in enumerate(mixture.table())}
+
+
+def by_kind(mixture: Mixture) -> dict[str, Fraction]:
+    """Return the exact share of each kind."""
+    return dict(zip(mixture.kinds, mixture.root.shares(), strict=True))
+
+
+def test_setting_one_kind_sets_the_other_to_the_rest():
+    assert by_kind(Mixture(MixtureConfig(monolingual=0.4), [ALL])) == {
+        "monolingual": Fraction(2, 5),
+        "cross_lingual": Fraction(3, 5),
+    }
+    assert by_kind(Mixture(MixtureConfig(cross_lingual="1/3"), [ALL]))["monolingual"] == Fraction(2, 3)
+    assert by_kind(Mixture(MixtureConfig(), [ALL]))["monolingual"] == Fraction(1, 2)
+    assert by_kind(Mixture(MixtureConfig(monolingual=1), [ALL])) == {"monolingual": 1}
+
+
+def test_tenths_and_thirds_are_exact():
+    texts = layout("texts", {"en": 50, "de": 50}, kinds=("self_supervised",))
+    config = MixtureConfig(monolingual=0.1, cross_lingual=0.2, self_supervised=0.7)
+    assert list(by_kind(Mixture(config, [ALL, texts])).values()) == [Fraction(1, 10), Fraction(1, 5), Fraction(7, 10)]
+    config = MixtureConfig(monolingual="1/3", cross_lingual="1/3", self_supervised="1/3")
+    assert set(by_kind(Mixture(config, [ALL, texts])).values()) == {Fraction(1, 3)}
+
+
+def test_a_data_set_is_drawn_by_its_size_and_its_languages_uniformly():
+    found = shares(Mixture(MixtureConfig(monolingual=1), [ALL, ONLY_DE]))
+    assert found["monolingual/only_de/de"] == 300 / 500
+    for code in ("de", "en", "fr"):
+        assert found[f"monolingual/all/{code}"] == pytest.approx(200 / 500 / 3, abs=1e-15)
+
+
+def test_only_items_that_a_kind_can_use_count_for_the_size_of_a_data_set():
+    other = layout("other", {"de en": 100, "fr": 1000})
+    mixture = Mixture(MixtureConfig(monolingual=0), [ALL, other])
+    assert mixture.root.children[0].shares() == [Fraction(1, 2), Fraction(1, 2)]
+
+
+def test_exponents_go_from_uniform_to_proportional():
+    config = MixtureConfig(monolingual=1, dataset_exponent=0, language_exponent=1)
+    found = shares(Mixture(config, [ALL, ONLY_DE]))
+    assert found["monolingual/only_de/de"] == 0.5
+    assert found["monolingual/all/en"] == pytest.approx(0.5 * 200 / 360)
+    half = shares(Mixture(MixtureConfig(monolingual=1, language_exponent=0.5), [ALL]))
+    weights = np.sqrt([100, 200, 60])
+    assert np.allclose(list(half.values()), weights / weights.sum(), atol=2e-6)
+
+
+def test_weights_replace_exponents_and_leave_out_what_they_do_not_name():
+    config = MixtureConfig(
+        monolingual="1/2", language_weights={"en": 3, "de": 1}, pair_weights={"en:de": 0.1, "de:en": 0.2}
+    )
+    found = shares(Mixture(config, [ALL]))
+    assert found == {
+        "monolingual/all/de": 0.125,
+        "monolingual/all/en": 0.375,
+        "cross_lingual/all/de:en": pytest.approx(1 / 3),
+        "cross_lingual/all/en:de": pytest.approx(1 / 6),
+    }
+    config = MixtureConfig(monolingual=1, dataset_weights={"all": "1/3", "only_de": "2/3"})
+    assert shares(Mixture(config, [ALL, ONLY_DE]))["monolingual/only_de/de"] == pytest.approx(2 / 3)
+
+
+def test_languages_and_pairs_can_be_left_out():
+    found = Mixture(MixtureConfig(exclude=["fr", "en:de"]), [ALL])
+    assert sorted(shares(found)) == ["cross_lingual/all/de:en", "monolingual/all/de", "monolingual/all/en"]
+    assert list(shares(Mixture(MixtureConfig(monolingual=1, languages=["fr"]), [ALL]))) == ["monolingual/all/fr"]
+    assert len(shares(Mixture(MixtureConfig(min_items=61), [ALL]))) == 2 + 2
+
+
+def test_streams_know_their_items():
+    mixture = Mixture(MixtureConfig(form="single"), [layout("x", {"en": 5, "de en": 3, "de": 4, "de en fr": 2})])
+    sizes = {mixture.name(i): int(n) for i, n in enumerate(mixture.items)}
+    assert sizes["monolingual/x/en"] == 10
+    assert sizes["cross_lingual/x/fr:de"] == 2
+    stream = next(i for i in sizes if i == "cross_lingual/x/de:en")
+    number = list(sizes).index(stream)
+    assert mixture.items_at(number, np.arange(5), np.zeros(5, int)).tolist() == [5, 6, 7, 12, 13]
+
+
+RECIPES = {  # method.md and LAReQA: what a batch of each baseline is
+    "X-X-mono": {"monolingual": 1},
+    "X-Y": {"monolingual": 0},
+    "hybrid": {"monolingual": 0.5},
+    "En-En": {"monolingual": 1, "languages": ["en"]},
+    "X-X": {"monolingual": 1, "form": "mixed"},
+}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_each_published_kind_of_batch_is_one_line_of_a_recipe(name):
+    mixture = Mixture(MixtureConfig(**RECIPES[name]), [layout("x", {"de en es fr": 500})])
+    sampler = HybridBatchSampler(mixture, 32, seed=1)
+    batches = [sampler.rows(step).rows for step in range(200)]
+    same = np.array([(rows[:, 2] == rows[:, 3]).all() for rows in batches])
+    other = np.array([(rows[:, 2] != rows[:, 3]).all() for rows in batches])
+    one_language = np.array([len(np.unique(rows[:, 2])) == 1 for rows in batches])
+    pairs_in_a_batch = np.array([len(np.unique(rows[:, 2:], axis=0)) for rows in batches])
+    if name in ("X-X-mono", "En-En"):
+        assert same.all()
+        assert one_language.all()
+    if name == "En-En":
+        assert {mixture.languages[rows[0, 2]] for rows in batches} == {"en"}
+    if name == "X-X-mono":
+        assert len({int(rows[0, 2]) for rows in batches}) == 4
+    if name == "X-X":
+        assert same.all()
+        assert (pairs_in_a_batch == 4).all()
+    if name == "X-Y":
+        assert other.all()
+        assert (pairs_in_a_batch >= 9).all()  # 4 rows on each of 8 lanes, 12 pairs
+    if name == "hybrid":
+        assert same.sum() == other.sum() == 100
+        assert one_language[same].all()
+        assert (pairs_in_a_batch[other] >= 9).all()
+
+
+def refusal(config: dict, *layouts) -> str:
+    """Return the sentence that refuses a recipe for these data sets, or for ALL."""
+    with pytest.raises(MixtureError) as error:
+        HybridBatchSampler(Mixture(MixtureConfig(**config), layouts or [ALL]), 32, 0)
+    return str(error.value)
+
+
+@pytest.mark.parametrize("value", [-0.1, float("nan"), float("inf"), "1/0", "half", "-1/3"])
+def test_shares_that_are_no_shares_are_refused(value):
+    assert f"mixture.monolingual is {value}" in refusal({"monolingual": value})
+
+
+def test_shares_that_do_not_sum_to_one_are_refused():
+    assert "sum to 0.9, not to 1" in refusal({"monolingual": 0.5, "cross_lingual": 0.4})
+    assert "sum to 1.2" in refusal({"monolingual": 1.2})
+    assert "1/3" in refusal({"monolingual": 0.333, "cross_lingual": 0.666})
+
+
+def test_unknown_names_are_refused_with_the_nearest():
+    assert "did you mean 'en'?" in refusal({"languages": ["eng"]})
+    assert "mixture.exclude names 'xx'" in refusal({"exclude": ["xx"]})
+    assert "did you mean 'only_de'?" in refusal({"dataset_weights": {"onlyde": 1}}, ALL, ONLY_DE)
+    assert "query:passage" in refusal({"pair_weights": {"en-de": 1}})
+
+
+def test_pairs_without_items_are_refused_where_they_are_asked_for():
+    apart = layout("apart", {"de": 100, "en": 100})
+    assert "mixture.cross_lingual has a share" in refusal({}, apart)
+    assert "weights are given to fr:sv" in refusal(
+        {"pair_weights": {"fr:sv": 1, "en:de": 1}, "monolingual": 0}, ALL, layout("sv", {"sv": 100})
+    )
+    assert "self_supervised" in refusal({"monolingual": 0.5, "self_supervised": 0.5, "cross_lingual": 0})
+
+
+def test_streams_smaller_than_a_batch_are_refused_with_the_remedies():
+    sentence = refusal({"form": "single"}, layout("x", {"de en": 40, "fr en": 20}))
+    assert "monolingual/x/fr (20)" in sentence
+    for remedy in ("mixture.min_items to 32", "smaller training.global_batch", "mixed", "merge", "exclude"):
+        assert remedy in sentence
+    HybridBatchSampler(Mixture(MixtureConfig(form="mixed"), [layout("x", {"de en": 40, "fr en": 20})]), 32, 0)
+
+
+def test_ranks_that_do_not_divide_are_refused_with_those_that_do():
+    mixture = Mixture(MixtureConfig(form="single"), [ALL])
+    with pytest.raises(
+        MixtureError, match=r"1, 2, 4, 5, 10, 20 processes, or set training.global_batch to .* 18 or 21"
+    ):
+        HybridBatchSampler(mixture, 20, 0, 0, 3)
+    lanes = Mixture(MixtureConfig(form="mixed", lanes=4), [ALL])
+    with pytest.raises(MixtureError, match=r"8 processes do not divide mixture.lanes 4; start one of 1, 2, 4 "):
+        HybridBatchSampler(lanes, 32, 0, 0, 8)
+    with pytest.raises(MixtureError, match=r"mixture.lanes is 4, which does not divide training.global_batch 30"):
+        HybridBatchSampler(lanes, 30, 0)
+
+
+def test_groups_are_needed_where_they_are_to_be_unique():
+    assert "has no groups" in refusal({"unique_groups": True, "form": "single"})
+    assert "mixture.form to single" in refusal({"unique_groups": True, "form": "mixed"})
