@@ -1,0 +1,152 @@
+"""What the sampler costs at 110 languages and a billion items, beside a proportional sampler that stores its orders.
+
+    python tests/benchmarks/sampler.py [--items 1000000000] [--languages 110] [--other_memory_gb 4]
+
+Every line is measured in a process of its own; memory is the growth of its peak resident size.
+"""
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from hybrid.sampling import HybridBatchSampler, Mixture, MixtureConfig
+from tests.sampling.synthetic import Integers
+
+GLOBAL_BATCH, WORLD_SIZE, RANK, FAR = 32_768, 1_024, 517, 1_000_000
+BLOCKS = 2_000
+MIXTURES = {
+    "single, uniform (the paper)": {"form": "single"},
+    "single, size ** 0.5": {"form": "single", "language_exponent": 0.5},
+    "single, size ** 1": {"form": "single", "language_exponent": 1.0},
+    "single, random": {"form": "single", "schedule": "random"},
+    "hybrid, 1024 lanes": {"form": "hybrid", "lanes": 1024},
+    "mixed, 1024 lanes": {"form": "mixed", "lanes": 1024},
+    "mixed, 1024 lanes, size ** 0.5": {"form": "mixed", "lanes": 1024, "language_exponent": 0.5},
+}
+
+
+def simulated(items: int, languages: int) -> Integers:
+    """Return a data set of blocks of uneven sizes, each with a random set of two languages or more."""
+    rng = np.random.default_rng(0)
+    ends = np.round(np.cumsum(rng.dirichlet(np.ones(BLOCKS))) * items).astype(int).tolist()
+    starts = [0, *ends[:-1]]
+    sets = [sorted(rng.choice(languages, rng.integers(2, languages + 1), replace=False).tolist()) for _ in starts]
+    blocks = [(start, end, tuple(codes)) for start, end, codes in zip(starts, ends, sets, strict=True)]
+    return Integers("web", tuple(f"l{i:03d}" for i in range(languages)), blocks)
+
+
+def peak() -> float:
+    """Return the peak resident size of this process in MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def ours(items: int, languages: int, name: str) -> dict:
+    """Measure one mixture on one rank of 1,024."""
+    data = simulated(items, languages)
+    config = MixtureConfig(**MIXTURES[name])
+
+    def sampler() -> HybridBatchSampler:
+        return HybridBatchSampler(Mixture(config, [data]), GLOBAL_BATCH, 7, RANK, WORLD_SIZE)
+
+    def seconds(work) -> float:
+        start = time.perf_counter()
+        work()
+        return time.perf_counter() - start
+
+    before, start = peak(), time.perf_counter()
+    one = sampler()
+    found = {"streams": len(one.mixture.items), "set up s": time.perf_counter() - start}
+    found["first batch ms"] = seconds(lambda: one.rows(0)) * 1e3
+    steps = [seconds(lambda step=step: one.rows(step)) * 1e3 for step in range(1, 3001)]
+    found |= {"next batch ms, median": statistics.median(steps), "99%": float(np.percentile(steps, 99))}
+    found["memory MB"] = peak() - before
+    for far in (FAR // 10, FAR, FAR * 10):
+        fresh = sampler()
+        found[f"seek to {far:.0e} s"] = seconds(lambda far=far, fresh=fresh: fresh.rows(far))
+    one.rows(FAR)
+    state, other = json.loads(json.dumps(one.state_dict(FAR))), sampler()
+    found["state kB"] = len(json.dumps(state)) / 1024
+    found["resume ms"] = seconds(lambda: (other.load_state_dict(state), next(iter(other)))) * 1e3
+    return found
+
+
+def theirs(items: int, datasets: int) -> dict:
+    """Measure sentence-transformers' ProportionalBatchSampler, as its trainer does, until every data set came up."""
+    import torch
+    from sentence_transformers.base.sampler import DefaultBatchSampler, ProportionalBatchSampler
+    from torch.utils.data import ConcatDataset, Dataset, SubsetRandomSampler
+
+    class Numbers(Dataset):
+        def __init__(self, size: int):
+            self.size = size
+
+        def __len__(self) -> int:
+            return self.size
+
+    before, start = peak(), time.perf_counter()
+    generator = torch.Generator()
+    sets = [Numbers(items // datasets) for _ in range(datasets)]
+    batches = [
+        DefaultBatchSampler(SubsetRandomSampler(range(len(one)), generator), 32, False, generator=generator)
+        for one in sets
+    ]
+    sampler = ProportionalBatchSampler(ConcatDataset(sets), batches, generator, seed=7)
+    iterator, seen, steps = iter(sampler), set(), 0
+    next(iterator)
+    first = time.perf_counter() - start
+    while len(seen) < datasets and (batch := next(iterator, None)):
+        seen.add(batch[0] // (items // datasets))
+        steps += 1
+    each = (time.perf_counter() - start - first) / max(1, steps)
+    return {
+        "first batch s": first,
+        "batches until all data sets came": steps,
+        "each ms": each * 1e3,
+        "MB": peak() - before,
+    }
+
+
+def measured(*arguments: object) -> dict:
+    """Run this file in a fresh process."""
+    command = [sys.executable, __file__, *map(str, arguments)]
+    return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--items", type=int, default=10**9)
+    parser.add_argument("--languages", type=int, default=110)
+    parser.add_argument("--other_memory_gb", type=float, default=4)
+    parser.add_argument("--one", choices=MIXTURES, help=argparse.SUPPRESS)
+    parser.add_argument("--other", type=int, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one or options.other:
+        datasets = options.languages**2
+        result = ours(options.items, options.languages, options.one) if options.one else theirs(options.other, datasets)
+        print(json.dumps(result))
+        return
+    sizes = ["--items", options.items, "--languages", options.languages]
+    for name in MIXTURES:
+        print(name, {k: round(v, 3) for k, v in measured(*sizes, "--one", name).items()}, flush=True)
+    items = 10**6
+    while items <= options.items:
+        result = measured(*sizes, "--other", items)
+        print(f"sentence-transformers, {items:.0e} items", {k: round(v, 3) for k, v in result.items()}, flush=True)
+        if result["MB"] * 3 > options.other_memory_gb * 1024:
+            break
+        items *= 3
+    bytes_each = result["MB"] * 2**20 / items
+    print(f"{bytes_each:.0f} bytes an item: {bytes_each * options.items / 2**30:.0f} GB at {options.items:.0e} items")
+
+
+if __name__ == "__main__":
+    main()
