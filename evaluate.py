@@ -31,7 +31,7 @@ def read_arguments(arguments: list[str] | None = None) -> Namespace:
     parser.add_argument("--encoder", type=ModelConfig, default=ModelConfig(), help="how the models are loaded")
     parser.add_argument("--evaluation", type=EvaluationConfig, default=EvaluationConfig(), help="how they are scored")
     parser.add_argument("--tracking", type=TrackingConfig, default=TrackingConfig(), help="where scores are logged")
-    return parser.instantiate_classes(parser.parse_args(arguments))
+    return parser.instantiate(parser.parse_args(arguments))
 
 
 def evaluate(arguments: Namespace) -> None:

@@ -113,8 +113,13 @@ def find_task(name: str) -> Task:
         raise InputError(f"--tasks: {base!r} is not known{nearest(base, tasks)}; known tasks: {known}.")
     if not place:
         return tasks[base]
-    slug = re.sub(r"[^\w.-]+", "-", place).strip("-.")
-    return replace(tasks[base], name=f"{base}-{slug}", folder=place)
+    return replace(tasks[base], name=f"{base}-{_slug(place)}", folder=place)
+
+
+def _slug(place: str) -> str:
+    """Return ``squad-dev`` for ``squad/dev.{language}.json.gz``: its last two parts without endings."""
+    stem = re.sub(r"\{language\}|\*|\.jsonl?|\.tsv|\.gz", "", place)
+    return "-".join(re.findall(r"[\w-]+(?:\.[\w-]+)*", stem)[-2:])
 
 
 def task_place(task: Task, data_dir: str | Path) -> Path:

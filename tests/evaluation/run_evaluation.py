@@ -31,8 +31,13 @@ def evaluate(model: str, folder: Path) -> None:
         patch.object(vectors, "SHARD", 16),
         patch.object(whole_pool, "_BLOCK_BYTES", 8 * len(loaded.collection.documents) * 20),
     ):
-        metrics = evaluate_encoder(load_encoder(ModelConfig(name=model)), [loaded], folder, config)
-    write_json(folder / f"metrics.{rank()}.json", {"world_size": world_size(), "metrics": metrics})
+        encoder = load_encoder(ModelConfig(name=model))
+        done: list[int] = []
+        encoder.register_forward_pre_hook(lambda module, arguments: done.append(len(arguments[0])))
+        metrics = evaluate_encoder(encoder, [loaded], folder, config)
+    write_json(
+        folder / f"metrics.{rank()}.json", {"world_size": world_size(), "encoded": sum(done), "metrics": metrics}
+    )
 
 
 if __name__ == "__main__":

@@ -25,10 +25,14 @@ def runs(encoder, tmp_path):
 def test_two_processes_give_the_rankings_and_figures_of_one(runs):
     one, two = runs
     assert len(list((two / "made" / "embeddings" / "passage").glob("*.npy"))) == 9
-    metrics = [json.loads((folder / "metrics.0.json").read_text()) for folder in runs]
-    assert [found["world_size"] for found in metrics] == [1, 2]
-    assert json.loads((two / "metrics.1.json").read_text()) == metrics[1]
-    assert metrics[0]["metrics"] == metrics[1]["metrics"]
+    alone, first, second = (
+        json.loads(path.read_text())
+        for path in (one / "metrics.0.json", two / "metrics.0.json", two / "metrics.1.json")
+    )
+    assert [alone["world_size"], first["world_size"], second["world_size"]] == [1, 2, 2]
+    assert alone["metrics"] == first["metrics"] == second["metrics"]
+    assert alone["encoded"] == first["encoded"] + second["encoded"]
+    assert min(first["encoded"], second["encoded"]) > 0.3 * alone["encoded"]
     for path in sorted((one / "made").glob("*.run")):
         lines = [[line.split() for line in (folder / "made" / path.name).open()] for folder in runs]
         assert [line[:4] for line in lines[0]] == [line[:4] for line in lines[1]]

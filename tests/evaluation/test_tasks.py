@@ -56,9 +56,9 @@ def test_any_parallel_files_become_the_three_settings(tmp_path, name, candidates
         ]
         with gzip.open(tmp_path / f"dev.{language}.json.gz", "wt") as file:
             json.dump({"data": [{"title": "t", "paragraphs": entries}]}, file)
-    task = find_task(f"{name}:{tmp_path}/dev.{{language}}.json.gz")
+    task = find_task(f"{name}:{tmp_path}/dev.*.json.gz")
     collection = load(task, "elsewhere")
-    assert task.name.startswith(f"{name}-")
+    assert task.name == f"{name}-{tmp_path.name}-dev"
     assert collection.languages == ("de", "en")
     assert len(collection.documents) == 2 * 12 * candidates
     assert len(collection.relevant) == 2 * 24 * 2

@@ -1,4 +1,4 @@
-"""Any parallel SQuAD-format files in the three settings: ``--tasks 'parallel:squad/dev.{language}.json.gz'``."""
+"""Any parallel SQuAD-format files in the three settings: ``--tasks 'parallel:squad/dev.*.json.gz'``."""
 
 from dataclasses import replace
 from functools import partial
@@ -15,8 +15,9 @@ from hybrid.evaluation.task import THREE_SETTINGS, Task
 
 
 def read(place: Path, form: Form) -> Collection:
-    """Read files whose names tell the language, as in ``dev.{language}.json.gz``; in a folder ``{language}.json``."""
-    pattern = str(place) if "{language}" in str(place) else str(place / "{language}.json")
+    """Read files whose names tell the language, as in ``dev.*.json.gz``; in a folder ``{language}.json``."""
+    pattern = str(place).replace("*", "{language}", 1)
+    pattern = pattern if "{language}" in pattern else str(place / "{language}.json")
     report = Report(pattern)
     paragraphs: dict[str, list[Paragraph]] = {}
     for language, paths in resolve(pattern, "--tasks parallel").items():
@@ -35,7 +36,7 @@ TASKS = [
         read=partial(read, form=form),
         folder="parallel",
         settings=THREE_SETTINGS,
-        source="your own files, given as --tasks parallel:FOLDER or parallel:dev.{language}.json.gz",
+        source="your own files, given as --tasks parallel:FOLDER or parallel:dev.*.json.gz",
         licence="that of the files",
         citation="",
     )
