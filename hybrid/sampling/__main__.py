@@ -74,7 +74,9 @@ def lines(found: Audit, bounded: bool) -> list[str]:
         worst = {row["level"]: 0.0 for row in branches}
         for row in (row for row in found.branches if row["rank"] == rank):
             worst[row["level"]] = max(worst[row["level"]], row["deviation"])
-        text.append(f"  rank {rank}: " + ", ".join(f"{level} {value:.3f}" for level, value in worst.items()))
+        text.append(
+            f"  rank {rank}: " + ", ".join(f"{level} {int(value * 1e4) / 1e4:.4f}" for level, value in worst.items())
+        )
     if len(found.rows) > len({row["rank"] for row in found.branches}):
         text[-1] = text[-1].replace("rank 0", "all ranks alike")
     shares = found.duplicates

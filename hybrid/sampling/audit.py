@@ -130,7 +130,10 @@ def _rows(sampler: HybridBatchSampler, steps: int) -> np.ndarray:
 
 def _languages(mixture: Mixture, rows: np.ndarray) -> list[dict]:
     size, items = len(mixture.languages), mixture.language_items
-    epochs = [np.bincount(side, weights=rows, minlength=size) / items for side in (mixture.query, mixture.passage)]
+    epochs = [
+        np.bincount(side, weights=rows, minlength=size) / np.maximum(items, 1)
+        for side in (mixture.query, mixture.passage)
+    ]
     return [
         {"language": code, "items": int(items[i]), "as query": float(epochs[0][i]), "as passage": float(epochs[1][i])}
         for i, code in enumerate(mixture.languages)

@@ -32,8 +32,8 @@ class Rows:
 class HybridBatchSampler:
     """Yields this rank's rows of one global batch after another; goes into a DataLoader with batch_size=None.
 
-    A global batch depends on seed, mixture, data and step alone: ranks take consecutive slices of it. It stays outside
-    `accelerator.prepare`, which would shard it a second time.
+    A global batch depends on seed, mixture, data and step alone: ranks take consecutive slices of it. Iterating starts
+    at `start_step`, which `load_state_dict` sets. It stays outside `accelerator.prepare`, which would shard it again.
 
     Args:
         global_batch: rows of one step, all ranks together.
@@ -78,7 +78,7 @@ class HybridBatchSampler:
         """Return the state before `step`, as plain values: what the rows depend on, and counts that save time.
 
         `step` is given because a DataLoader runs ahead: it is the last trained batch's step + 1. The counts are those
-        of this rank's lanes; lanes that a state lacks are counted again from step 0 when they are first drawn from.
+        of this rank's lanes; what a state lacks is counted again when it is first drawn from (a seek).
         """
         settings = {"mixture": asdict(self.mixture.config)}
         return self._identity() | settings | {"step": step, "counts": list(self._counts(step))}
@@ -113,12 +113,10 @@ class HybridBatchSampler:
             yield lane, node, turns
             counts = self.schedule(node, lane).counts(turns).tolist() if node.children else []
             for i, (child, count) in enumerate(zip(node.children, counts, strict=True)):
-                rows_of_lanes = lane == SHARED and node is of.root and not of.is_single(i)
-                todo += (
-                    [(own_lane, child, count * self.lane_rows) for own_lane in own]
-                    if rows_of_lanes
-                    else [(lane, child, count)]
-                )
+                if lane == SHARED and not node.path and not of.is_single(i):
+                    todo += [(own_lane, child, count * self.lane_rows) for own_lane in own]
+                else:
+                    todo.append((lane, child, count))
 
     def _counts(self, step: int) -> Iterator[dict]:
         """Yield the counts at the start of every block that `step` falls into, where they are not known at once."""
@@ -126,12 +124,8 @@ class HybridBatchSampler:
             schedule = self.schedule(node, lane)
             number = turns // schedule.size
             if number and len(node.parts) > 1 and schedule.period != 1:
-                yield {
-                    "lane": lane,
-                    "path": list(node.path),
-                    "block": number,
-                    "counts": schedule.start(number).tolist(),
-                }
+                counts = schedule.start(number).tolist()
+                yield {"lane": lane, "path": node.path, "block": number, "counts": counts}
 
     def own_lanes(self) -> list[int]:
         """Return the lanes that this rank holds, all of them or a slice of the only one."""
@@ -156,11 +150,11 @@ class HybridBatchSampler:
         kinds, form = self.mixture.kinds, self.mixture.config.form
         if len(kinds) > 1 and (form == "mixed" or (form == "single" and self.lanes > 1)):
             return "mixed"
-        return kinds[self._take(self.mixture.root, self._drawn_by(0), np.array([step]))[0][0]]
+        return kinds[self.schedule(self.mixture.root, self._drawn_by(0)).take(np.array([step]))[0][0]]
 
     def streams(self, lane: int, node: Node, turns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the stream of each of a node's int64 `turns` in a lane, and that stream's turns before it."""
-        child, ordinal = self._take(node, lane, turns)
+        child, ordinal = self.schedule(node, lane).take(turns)
         if not node.children:
             return node.first + child, ordinal
         stream = np.empty_like(turns)
@@ -174,7 +168,7 @@ class HybridBatchSampler:
         and how many such rows are drawn together."""
         node, turn, drawn_by = self.mixture.root, np.array([step]), self._drawn_by(lane)
         if self.mixture.config.form == "hybrid":
-            kind, turn = self._take(node, drawn_by, turn)
+            kind, turn = self.schedule(node, drawn_by).take(turn)
             node = node.children[kind[0]]
         if self.mixture.config.form == "single" or (node.path and self.mixture.is_single(kind[0])):
             stream, turn = self.streams(drawn_by, node, turn)
@@ -208,9 +202,6 @@ class HybridBatchSampler:
 
     def _drawn_by(self, lane: int) -> int:
         return SHARED if self.mixture.config.form == "hybrid" else lane
-
-    def _take(self, node: Node, lane: int, turns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return self.schedule(node, lane).take(turns)
 
     def schedule(self, node: Node, lane: int) -> Schedule:
         """Return the schedule of a node in a lane."""

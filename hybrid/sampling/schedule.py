@@ -105,7 +105,7 @@ class Random(Schedule):
     """Independent draws by share, as in arXiv 2408.10536."""
 
     def _lay_out(self, number: int, counts: np.ndarray) -> np.ndarray:
-        edges = np.cumsum(self.parts / sum(self.parts))[:-1].astype(float)
+        edges = np.cumsum(self.parts / self.total).astype(float)[:-1]
         return np.searchsorted(edges, uniform(self.key, number * self.size + np.arange(self.size)), side="right")
 
 

@@ -10,6 +10,12 @@ import pytest
 from tests.launch import ROOT, launch
 from tests.sampling.synthetic import digest, small_sampler
 
+DIGESTS = {
+    "single": "fead19e620eb3e1d",
+    "mixed": "51bf83b6aa894440",
+    "hybrid": "498262e1c7536c2d",
+}
+
 
 def test_two_processes_with_loaders_hold_the_batches_of_one():
     printed = launch(Path(__file__).parent / "run_ranks.py", processes=2)
@@ -40,7 +46,4 @@ def test_the_seed_of_pythons_hash_changes_nothing(form):
 @pytest.mark.parametrize("form", ["single", "mixed", "hybrid"])
 def test_rows_are_those_of_the_version_that_wrote_this_test(form):
     """A change of these digests breaks the resumption of runs that were started before it."""
-    assert digest(small_sampler(form, steps=20)) == DIGESTS[form]
-
-
-DIGESTS = {}
+    assert digest(small_sampler(form, steps=20))[:16] == DIGESTS[form]
