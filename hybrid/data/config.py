@@ -37,8 +37,6 @@ class DatasetConfig:
     passage, query_lang, passage_lang, lang (both), negatives, id, group, article. A value "=xx" is the constant xx."""
     languages: list[str] | None = None
     """Take only these languages; unset takes all there are."""
-    strict: bool = False
-    """Refuse the data set at the first bad row; otherwise bad rows are left out, counted and reported."""
 
     def check(self, place: str) -> None:
         """Raise InputError for what contradicts itself; `place` is the key, such as data.sets.squad."""
@@ -60,8 +58,8 @@ class DatasetConfig:
 class LeakageConfig:
     """What must not be trained on."""
 
-    against: dict[str, DatasetConfig] = field(default_factory=dict)
-    """Evaluation sets by name."""
+    against: dict[str, str | DatasetConfig] = field(default_factory=dict)
+    """Evaluation sets by name: a folder of LANGUAGE.json files in SQuAD's form, or a data set."""
     level: Level = "passage"
     """question: an item leaks when its id or one of its questions is in an evaluation set; passage: or a passage too.
     Texts are compared without case, marks and spacing."""
@@ -75,8 +73,10 @@ class DevConfig:
 
     articles: float = 0.0
     """Below 1: this part of each data set's articles; otherwise their number. Whole articles are held out."""
+    max_items: int = 1000
+    """Items of a split at the most; the other items of its articles are trained on no more for it."""
     seed: int = 0
-    """Which articles."""
+    """Which articles, and which items."""
     sets: dict[str, DatasetConfig] = field(default_factory=dict)
     """Development sets of their own, in place of `articles`."""
     level: Level = "passage"
@@ -95,7 +95,7 @@ class DataConfig:
 
     sets: dict[str, DatasetConfig] = field(default_factory=dict)
     """Data sets by name."""
-    form: Literal["paragraph", "sentence_in_paragraph"] = "sentence_in_paragraph"
+    passage: Literal["paragraph", "sentence_in_paragraph"] = "sentence_in_paragraph"
     """What is encoded as a passage: the paragraph, or the answer's sentence and then its paragraph (LAReQA)."""
     negatives: Literal["sentences", "given"] = "sentences"
     """Origin of hard negatives: other sentences of the same paragraph, or the file's own negatives."""
@@ -105,6 +105,8 @@ class DataConfig:
     """Tokens of a query, prefix and special tokens included; what is longer is cut."""
     passage_max_length: int = 256
     """Tokens of a passage, prefix and special tokens included; what is longer is cut."""
+    strict: bool = False
+    """Refuse the data at the first bad row; otherwise bad rows are left out or mended, counted and reported."""
     leakage: LeakageConfig = field(default_factory=LeakageConfig)
     """Evaluation sets whose items must not be trained on."""
     dev: DevConfig | None = None
@@ -121,13 +123,14 @@ class DataConfig:
         groups["data.dev.sets"] = self.dev.sets if self.dev else {}
         for place, sets in groups.items():
             for name, config in sets.items():
-                config.check(f"{place}.{name}")
+                if isinstance(config, DatasetConfig):
+                    config.check(f"{place}.{name}")
         if self.hard_negatives < 0:
             raise InputError(f"data.hard_negatives is {self.hard_negatives}; give 0 or more.")
-        if self.hard_negatives and self.negatives == "sentences" and self.form == "paragraph":
+        if self.hard_negatives and self.negatives == "sentences" and self.passage == "paragraph":
             raise InputError(
-                "data.negatives is 'sentences', but data.form is 'paragraph', where sentences are no passages; set "
-                "data.form to sentence_in_paragraph, data.negatives to given, or data.hard_negatives to 0."
+                "data.negatives is 'sentences', but data.passage is 'paragraph', where sentences are no passages; set "
+                "data.passage to sentence_in_paragraph, data.negatives to given, or data.hard_negatives to 0."
             )
         for key in ("query_max_length", "passage_max_length"):
             if getattr(self, key) < 4:

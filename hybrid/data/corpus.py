@@ -1,164 +1,248 @@
-"""ParallelCorpus: items x languages, in the order of the set of languages that they have.
+"""Items in several languages, as arrays that are read through memory maps."""
 
-An item is one question-and-answer identity. Text arrays hold numbers of texts, -1 where an item lacks a language. A
-*node* is one paragraph of one language; a *place* one sentence of one node.
-"""
-
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
-from hybrid.data.records import Paragraph
-from hybrid.runtime.files import digest
+from hybrid.data.records import Paragraph, Question
+from hybrid.data.texts import IDS, Texts
+from hybrid.runtime.files import digest, read_json, write_json
+
+META = "corpus.json"
 
 
 class Block(NamedTuple):
-    """Consecutive items that have the same languages (indices)."""
+    """Consecutive items that exist in the same languages."""
 
     start: int
     stop: int
     languages: tuple[int, ...]
+    """Languages of the queries, as positions in the corpus's `languages`; of the passages too unless told apart."""
+    passage_languages: tuple[int, ...] | None = None
+    """Languages of the passages, where they are others than those of the queries."""
+
+    @property
+    def passages(self) -> tuple[int, ...]:
+        """Languages of the passages."""
+        return self.languages if self.passage_languages is None else self.passage_languages
+
+
+@dataclass
+class Tables:
+    """What a corpus stores.
+
+    I items; Q queries, one per item and query language, item by item within a block; P passages likewise; C candidates,
+    texts that can be scored: a sentence in its paragraph, or a paragraph.
+    """
+
+    item_id: np.ndarray
+    """int32 [I], number of the item's id in `ids`."""
+    groups: np.ndarray
+    """int64 [I], identity of the text that answers the item; dense from 0."""
+    article: np.ndarray
+    """int32 [I], document that the item is from."""
+    named: np.ndarray
+    """bool [I], whether a file gave the id."""
+    query_text: np.ndarray
+    """int32 [Q], text number."""
+    answer: np.ndarray
+    """int32 [P], candidate that answers the item."""
+    pool_start: np.ndarray
+    """int64 [P], where the passage's hard negatives begin in `pool`; the answer can be among them."""
+    pool_stop: np.ndarray
+    """int64 [P], where they end."""
+    pool: np.ndarray
+    """int32, candidates."""
+    candidate_sentence: np.ndarray
+    """int32 [C], text number of the sentence; -1 where the paragraph alone is scored."""
+    candidate_passage: np.ndarray
+    """int32 [C], text number of the paragraph."""
+    candidate_start: np.ndarray
+    """int32 [C], character of the paragraph at which the sentence begins."""
+    candidate_group: np.ndarray
+    """int64 [C], identity of the candidate: an item's group, or one of its own."""
 
 
 @dataclass
 class ParallelCorpus:
-    """A data set as arrays. I items, L languages, P nodes, S places."""
+    """A data set: items x languages, partly aligned. Items are ordered by the set of languages that they exist in."""
 
     name: str
     languages: tuple[str, ...]
-    """Sorted codes."""
-    ids: list[str]
-    """[I]"""
-    articles: list[str]
-    """[I], the title of each item's article in the first language that has it."""
-    texts: list[str]
-    """Every distinct text once."""
-    query: np.ndarray
-    """int64 [I, L], text number of the question."""
-    place: np.ndarray
-    """int64 [I, L], the sentence that holds the answer."""
-    node: np.ndarray
-    """int64 [I, L], the paragraph."""
-    node_text: np.ndarray
-    """int64 [P], text number of each paragraph."""
-    node_places: np.ndarray
-    """int64 [P + 1], where each paragraph's sentences start among the places."""
-    place_text: np.ndarray
-    """int64 [S], text number of each sentence."""
-    place_group: np.ndarray
-    """int64 [S], identity of each sentence across languages and items."""
-    node_group: np.ndarray
-    """int64 [P], identity of each paragraph across languages."""
-    groups: np.ndarray
-    """int64 [I], identity of the text that is scored, dense."""
     blocks: list[Block]
-    digest: str
-    """Of texts, alignment and passage form."""
+    tables: Tables
+    texts: Texts
+    ids: Texts
+    counts: dict[str, int]
+    """Rows left out or mended, and items dropped, by cause."""
+    texts_digest: str
+    """Digest of the texts alone; the token store goes by it."""
+    folder: Path | None = None
+    """Where `save` wrote it."""
+
+    def __reduce__(self):
+        return ParallelCorpus.load, (self.folder,)
 
     def __len__(self) -> int:
-        return len(self.ids)
+        return len(self.tables.groups)
 
-    def take(self, keep: np.ndarray) -> "ParallelCorpus":
-        """Return the corpus with the items of bool [I] alone; texts, nodes and places stay as they are."""
-        rows = np.flatnonzero(keep)
-        _, dense = np.unique(self.groups[rows], return_inverse=True)
-        smaller = replace(
-            self,
-            ids=[self.ids[row] for row in rows],
-            articles=[self.articles[row] for row in rows],
-            query=self.query[rows],
-            place=self.place[rows],
-            node=self.node[rows],
-            groups=dense.astype(np.int64),
+    @property
+    def groups(self) -> np.ndarray:
+        """int64 [items], identity of the text that answers each item."""
+        return self.tables.groups
+
+    @cached_property
+    def digest(self) -> str:
+        """Digest of everything that training sees."""
+        state = hashlib.blake2b(digest([self.languages, self.blocks, self.texts_digest]).encode(), digest_size=16)
+        for field in fields(Tables):
+            state.update(np.ascontiguousarray(getattr(self.tables, field.name)))
+        return state.hexdigest()
+
+    @cached_property
+    def n_groups(self) -> int:
+        """Number of identities, those of candidates that answer no item included."""
+        return int(self.tables.candidate_group.max()) + 1
+
+    def query_rows(self, items: np.ndarray, languages: np.ndarray) -> np.ndarray:
+        """Return the rows of the Q arrays for items and language positions, elementwise."""
+        return self._query_layout.rows(items, languages)
+
+    def passage_rows(self, items: np.ndarray, languages: np.ndarray) -> np.ndarray:
+        """Return the rows of the P arrays for items and language positions, elementwise."""
+        return self._passage_layout.rows(items, languages)
+
+    def item_name(self, item: int) -> str:
+        """Return the id of an item."""
+        return self.ids[int(self.tables.item_id[item])]
+
+    def each_query(self) -> Iterator[tuple[np.ndarray, int, np.ndarray]]:
+        """Yield (items, language, rows of the Q arrays) for every block and language."""
+        return self._query_layout.ranges()
+
+    def each_passage(self) -> Iterator[tuple[np.ndarray, int, np.ndarray]]:
+        """Yield (items, language, rows of the P arrays) for every block and language."""
+        return self._passage_layout.ranges()
+
+    def paragraphs(self) -> dict[str, list[Paragraph]]:
+        """Return each language's paragraphs, with their sentences and the items' questions (answers by sentence)."""
+        tables, found = self.tables, {}
+        by_passage = np.argsort(tables.candidate_passage, kind="stable")
+        passages = tables.candidate_passage[by_passage]
+        asked: dict[tuple[int, int], int] = {}
+        for items, language, rows in self.each_query():
+            asked |= zip(zip(items.tolist(), [language] * len(items)), tables.query_text[rows].tolist())
+        for items, language, rows in self.each_passage():
+            for item, answer in zip(items.tolist(), tables.answer[rows].tolist(), strict=True):
+                text = int(tables.candidate_passage[answer])
+                by_text = found.setdefault(self.languages[language], {})
+                if text not in by_text:
+                    own = by_passage[np.searchsorted(passages, text) : np.searchsorted(passages, text, side="right")]
+                    by_text[text] = self._paragraph(item, text, own[tables.candidate_sentence[own] >= 0].tolist())
+                if (item, language) in asked:
+                    start = int(tables.candidate_start[answer])
+                    query = self.texts[asked[item, language]]
+                    by_text[text].questions.append(Question(self.item_name(item), query, start, ""))
+        return {language: list(by_text.values()) for language, by_text in sorted(found.items())}
+
+    def _paragraph(self, item: int, text: int, candidates: list[int]) -> Paragraph:
+        context, tables = self.texts[text], self.tables
+        starts = [(int(tables.candidate_start[c]), len(self.texts[int(tables.candidate_sentence[c])])) for c in candidates]
+        spans = sorted((start, start + size) for start, size in starts) or [(0, len(context))]
+        return Paragraph(f"{self.name}-{int(self.tables.article[item])}", context, spans, [])
+
+    def subset(self, keep: np.ndarray, counts: dict[str, int] | None = None) -> "ParallelCorpus":
+        """Return the corpus of the items where bool [I] `keep` is true; texts and candidates stay as they are."""
+        ends = np.concatenate([[0], np.cumsum(keep)])
+        blocks = [block._replace(start=int(ends[block.start]), stop=int(ends[block.stop])) for block in self.blocks]
+        queries = np.zeros(len(self.tables.query_text), bool)
+        for items, _, rows in self.each_query():
+            queries[rows] = keep[items]
+        passages = np.zeros(len(self.tables.answer), bool)
+        for items, _, rows in self.each_passage():
+            passages[rows] = keep[items]
+        old = self.tables
+        number = renumber(old.groups[keep], self.n_groups)
+        tables = replace(
+            old,
+            item_id=old.item_id[keep],
+            groups=number[old.groups[keep]],
+            article=old.article[keep],
+            named=old.named[keep],
+            query_text=old.query_text[queries],
+            answer=old.answer[passages],
+            pool_start=old.pool_start[passages],
+            pool_stop=old.pool_stop[passages],
+            candidate_group=number[old.candidate_group],
         )
-        smaller.blocks = _blocks(smaller.query >= 0)
-        smaller.digest = digest([self.digest, smaller.ids])
-        return smaller
+        blocks = [block for block in blocks if block.start < block.stop]
+        return replace(self, folder=None, blocks=blocks, tables=tables, counts=self.counts | (counts or {}))
+
+    def save(self, folder: Path) -> None:
+        """Write the arrays to a folder inside that of the texts."""
+        folder.mkdir(parents=True)
+        for field in fields(Tables):
+            np.save(folder / f"{field.name}.npy", getattr(self.tables, field.name))
+        meta = {key: getattr(self, key) for key in ("name", "languages", "blocks", "counts", "texts_digest", "digest")}
+        write_json(folder / META, meta)
+
+    @staticmethod
+    def load(folder: Path) -> "ParallelCorpus":
+        """Map what `save` wrote; reads no array until it is used."""
+        texts, ids = Texts(folder.parent), Texts(folder.parent, IDS)
+        meta = read_json(folder / META)
+        tables = Tables(**{f.name: np.load(folder / f"{f.name}.npy", mmap_mode="r") for f in fields(Tables)})
+        blocks = [Block(start, stop, tuple(q), p if p is None else tuple(p)) for start, stop, q, p in meta["blocks"]]
+        languages = tuple(meta["languages"])
+        corpus = ParallelCorpus(meta["name"], languages, blocks, tables, texts, ids, meta["counts"], meta["texts_digest"], folder)
+        corpus.__dict__["digest"] = meta["digest"]
+        return corpus
+
+    @cached_property
+    def _query_layout(self) -> "_Layout":
+        return _Layout([(block.start, block.stop, block.languages) for block in self.blocks], len(self.languages))
+
+    @cached_property
+    def _passage_layout(self) -> "_Layout":
+        return _Layout([(block.start, block.stop, block.passages) for block in self.blocks], len(self.languages))
 
 
-def build_corpus(name: str, paragraphs: dict[str, Sequence[Paragraph]], sentence_groups: bool) -> ParallelCorpus:
-    """Join the paragraphs of several languages by question id.
+class _Layout:
+    """Where the entry of an item and a language stands in an array that goes block by block, item by item."""
 
-    Args:
-        name: of the data set.
-        paragraphs: by language code.
-        sentence_groups: whether the scored text is the paragraph and its sentence, or the paragraph alone.
-    """
-    languages = tuple(sorted(paragraphs))
-    numbers: dict[str, int] = {}
-    text = lambda value: numbers.setdefault(value, len(numbers))
-    items: dict[str, int] = {}
-    articles: list[str] = []
-    cells: list[tuple[int, int, int, int, int]] = []
-    node_text, node_places, place_text = [], [0], []
-    for language, code in enumerate(languages):
-        for paragraph in paragraphs[code]:
-            node = len(node_text)
-            node_text.append(text(paragraph.context.strip()))
-            first = len(place_text)
-            place_text += [text(paragraph.context[start:stop].strip()) for start, stop in paragraph.sentences]
-            node_places.append(len(place_text))
-            starts = [start for start, _ in paragraph.sentences]
-            for question in paragraph.questions:
-                item = items.setdefault(question.id, len(items))
-                if item == len(articles):
-                    articles.append(paragraph.article)
-                sentence = max(0, int(np.searchsorted(starts, question.answer_start, side="right")) - 1)
-                cells.append((item, language, text(question.question), first + sentence, node))
-    table = np.array(cells, np.int64)
-    grids = np.full((3, len(items), len(languages)), -1, np.int64)
-    grids[:, table[:, 0], table[:, 1]] = table[:, 2:].T
-    query, place, node = grids
-    place_group = _joined(place, len(place_text))
-    node_group = _joined(node, len(node_text))
-    has = query >= 0
-    order = np.lexsort((*has.T, -has.sum(1)))
-    one = np.take_along_axis(place if sentence_groups else node, has.argmax(1)[:, None], 1)[:, 0]
-    groups = (place_group if sentence_groups else node_group)[one]
-    ids = list(items)
-    corpus = ParallelCorpus(
-        name=name,
-        languages=languages,
-        ids=[ids[row] for row in order],
-        articles=[articles[row] for row in order],
-        texts=list(numbers),
-        query=query[order],
-        place=place[order],
-        node=node[order],
-        node_text=np.array(node_text),
-        node_places=np.array(node_places),
-        place_text=np.array(place_text),
-        place_group=place_group,
-        node_group=node_group,
-        groups=np.unique(groups[order], return_inverse=True)[1].astype(np.int64),
-        blocks=_blocks(has[order]),
-        digest="",
-    )
-    corpus.digest = digest([corpus.ids, corpus.texts, query.tolist(), place.tolist(), node.tolist(), sentence_groups])
-    return corpus
+    def __init__(self, blocks: list[tuple[int, int, tuple[int, ...]]], n_languages: int):
+        self.blocks = blocks
+        self.starts = np.array([start for start, _, _ in blocks], np.int64)
+        self.widths = np.array([len(languages) for _, _, languages in blocks], np.int64)
+        sizes = np.array([stop - start for start, stop, _ in blocks], np.int64) * self.widths
+        self.bases = np.cumsum(sizes) - sizes
+        self.columns = np.full((len(blocks), n_languages), -1, np.int64)
+        for number, (_, _, languages) in enumerate(blocks):
+            self.columns[number, list(languages)] = np.arange(len(languages))
+
+    def rows(self, items: np.ndarray, languages: np.ndarray) -> np.ndarray:
+        block = np.searchsorted(self.starts, items, side="right") - 1
+        column = self.columns[block, languages]
+        if (column < 0).any():
+            raise IndexError("an item was asked for in a language that it does not exist in")
+        return self.bases[block] + (items - self.starts[block]) * self.widths[block] + column
+
+    def ranges(self) -> Iterator[tuple[np.ndarray, int, np.ndarray]]:
+        for number, (start, stop, languages) in enumerate(self.blocks):
+            items = np.arange(start, stop)
+            for column, language in enumerate(languages):
+                yield items, language, self.bases[number] + (items - start) * self.widths[number] + column
 
 
-def _joined(cells: np.ndarray, count: int) -> np.ndarray:
-    """Return int64 [count]: the number of the set that each one is in when those of one item are the same text."""
-    rows, columns = [], []
-    for language in range(1, cells.shape[1]):
-        for other in range(language):
-            both = (cells[:, language] >= 0) & (cells[:, other] >= 0)
-            rows.append(cells[both, language])
-            columns.append(cells[both, other])
-    edges = (np.concatenate(rows), np.concatenate(columns)) if rows else (np.zeros(0, int), np.zeros(0, int))
-    graph = coo_matrix((np.ones(len(edges[0]), bool), edges), shape=(count, count))
-    return connected_components(graph, directed=False)[1].astype(np.int64)
-
-
-def _blocks(has: np.ndarray) -> list[Block]:
-    """Return the runs of equal rows of bool [I, L]."""
-    if not len(has):
-        return []
-    new = np.flatnonzero((has[1:] != has[:-1]).any(1)) + 1
-    bounds = [0, *new.tolist(), len(has)]
-    return [Block(a, b, tuple(np.flatnonzero(has[a]).tolist())) for a, b in zip(bounds, bounds[1:], strict=False)]
+def renumber(first: np.ndarray, n: int) -> np.ndarray:
+    """Return int64 [n], a new number for each of n: those that occur in `first` come first, in rising order."""
+    rest = np.ones(n, bool)
+    rest[first] = False
+    number = np.empty(n, np.int64)
+    number[np.argsort(rest, kind="stable")] = np.arange(n)
+    return number

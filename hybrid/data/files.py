@@ -8,6 +8,7 @@ import os
 import re
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import IO, Any
 
 from hybrid.data.config import Files
@@ -71,23 +72,17 @@ def open_text(path: str) -> IO[str]:
     return io.TextIOWrapper(gzip.GzipFile(fileobj=file) if magic == b"\x1f\x8b" else file, encoding="utf-8-sig")
 
 
-class _told:
-    """Turns what goes wrong in reading one file into an InputError that names it."""
-
-    def __init__(self, path: str):
-        self.path = path
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, _, error, __) -> None:
-        if isinstance(error, UnicodeDecodeError):
-            where = f"byte {error.start} of a block of {len(error.object)}"
-            raise InputError(f"{self.path}: is not UTF-8 at {where} ({error.reason}); convert the file.") from error
-        if isinstance(error, (EOFError, zlib.error, gzip.BadGzipFile)):
-            raise InputError(f"{self.path}: is a broken gzip file ({error}); fetch or pack it again.") from error
-        if isinstance(error, OSError):
-            raise InputError(f"{self.path}: cannot be read ({error.strerror}); check the path.") from error
+@contextmanager
+def _told(path: str) -> Iterator[None]:
+    """Turn what goes wrong in reading one file into an InputError that names it."""
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: is not UTF-8 ({error.reason}, {error.object[error.start]:#x}); convert it.") from error
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise InputError(f"{path}: is a broken gzip file ({error}); fetch or pack it again.") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); check the path.") from error
 
 
 def _expand_all(paths: str | list[str], place: str) -> list[str]:
@@ -95,7 +90,7 @@ def _expand_all(paths: str | list[str], place: str) -> list[str]:
 
 
 def _expand(path: str, place: str) -> list[str]:
-    name = _with_environment(path, place)
+    name = expand(path)
     if os.path.exists(name):
         return [name]
     found = sorted(glob.glob(name, recursive=True)) if glob.has_magic(name) else []
@@ -106,7 +101,7 @@ def _expand(path: str, place: str) -> list[str]:
 
 def _by_language(path: str, place: str) -> Iterator[tuple[str, str]]:
     """Yield (language, path) of the files that a path with {language} stands for."""
-    name = _with_environment(path, place)
+    name = expand(path)
     pattern = re.escape(name).replace(re.escape("{language}"), "(?P<language>[^/.]+)", 1)
     pattern = pattern.replace(re.escape("{language}"), "(?P=language)").replace(r"\*", "[^/]*")
     before, _, after = name.partition("{language}")
@@ -117,8 +112,9 @@ def _by_language(path: str, place: str) -> Iterator[tuple[str, str]]:
     yield from ((match["language"], match.group()) for match in matches)
 
 
-def _with_environment(path: str, place: str) -> str:
+def expand(path: str) -> str:
+    """Return a path with ``~`` and ``$NAME`` replaced; raises InputError for a variable that is not set."""
     name = os.path.expanduser(os.path.expandvars(path))
     if missing := re.search(r"\$\{?(\w+)", name):
-        raise InputError(f"{place} = {path}: the environment variable {missing[1]} is not set; set it to the folder.")
+        raise InputError(f"{path}: the environment variable {missing[1]} is not set; set it to the folder.")
     return name

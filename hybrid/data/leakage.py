@@ -1,76 +1,75 @@
 """Training items that occur in an evaluation set (contract 6)."""
 
+import os
 import unicodedata
-from collections import Counter
-from pathlib import Path
+from collections.abc import Iterable
 
 import numpy as np
 
-from hybrid.data.config import LeakageConfig
+from hybrid.data.config import DatasetConfig, Level
 from hybrid.data.corpus import ParallelCorpus
-from hybrid.data.squad import expand, read_squad
-from hybrid.runtime.errors import InputError
-from hybrid.runtime.logs import log
+from hybrid.data.records import Row
 
 
 def normalised(text: str) -> str:
-    """Return a text as it is compared: NFKC, case folded, letters and digits alone."""
+    """Return a text as it is compared: NFKC, case folded; letters, marks and digits of any script alone."""
     folded = unicodedata.normalize("NFKC", text).casefold()
-    return "".join(character for character in folded if character.isalnum())
+    return "".join(character for character in folded if unicodedata.category(character)[0] in "LMN")
 
 
-class EvaluationTexts:
-    """Ids, questions and passages of a named evaluation set, in all its languages."""
+class Known:
+    """What is in a set that must not be met again: ids, questions, passages."""
 
-    def __init__(self, name: str, place: str):
-        path = expand(place)
-        files = sorted(path.glob("*.json*")) if path.is_dir() else [path]
-        if not files:
-            raise InputError(
-                f"data.leakage.against.{name} = {path}: holds no .json file; give a folder of the set's files."
-            )
+    def __init__(self):
         self.ids: set[str] = set()
         self.questions: set[str] = set()
         self.passages: set[str] = set()
-        for file in files:
-            for paragraph in read_squad(file, Path(file.name).name.split(".")[0]):
-                self.passages.add(normalised(paragraph.context))
-                self.ids |= {question.id for question in paragraph.questions}
-                self.questions |= {normalised(question.question) for question in paragraph.questions}
+
+    def add(self, rows: Iterable[Row]) -> None:
+        """Take rows of an evaluation set."""
+        seen: set[str] = set()
+        for row in rows:
+            if row.named:
+                self.ids.add(row.id)
+            self.questions.add(normalised(row.query))
+            if row.passage not in seen:
+                seen.add(row.passage)
+                self.passages.add(normalised(row.passage))
+
+    def add_corpus(self, corpus: ParallelCorpus) -> None:
+        """Take the items of a corpus."""
+        tables = corpus.tables
+        self.ids |= {corpus.item_name(item) for item in np.flatnonzero(tables.named).tolist()}
+        self.questions |= {normalised(corpus.texts[text]) for text in np.unique(tables.query_text).tolist()}
+        passages = np.unique(tables.candidate_passage[tables.answer])
+        self.passages |= {normalised(corpus.texts[text]) for text in passages.tolist()}
 
 
-def leaking(corpus: ParallelCorpus, texts: EvaluationTexts, level: str) -> tuple[np.ndarray, Counter]:
-    """Return bool [I], the items that occur in an evaluation set, and how many do by id, by question, by passage."""
-    by_id = np.array([name in texts.ids for name in corpus.ids], bool)
-    question = np.array([normalised(text) in texts.questions for text in corpus.texts], bool)
-    by_question = ((corpus.query >= 0) & question[corpus.query]).any(1)
-    counts = Counter(id=int(by_id.sum()), question=int(by_question.sum()))
-    found = by_id | by_question
+def leaking(corpus: ParallelCorpus, known: Known, level: Level) -> tuple[np.ndarray, dict[str, int]]:
+    """Return bool [I], which items leak, and how many do by id, by question, by passage, and in all."""
+    tables = corpus.tables
+    names = (named and corpus.item_name(item) in known.ids for item, named in enumerate(tables.named.tolist()))
+    by = {"id": np.fromiter(names, bool, len(corpus)), "question": np.zeros(len(corpus), bool)}
+    hit = _hits(corpus, tables.query_text, known.questions)
+    for items, _, rows in corpus.each_query():
+        by["question"][items] |= hit[tables.query_text[rows]]
     if level == "passage":
-        passage = np.array([normalised(text) in texts.passages for text in corpus.texts], bool)[corpus.node_text]
-        by_passage = ((corpus.node >= 0) & passage[corpus.node]).any(1)
-        counts["passage"] = int(by_passage.sum())
-        found |= by_passage
-    counts["any"] = int(found.sum())
-    return found, counts
+        by["passage"] = np.zeros(len(corpus), bool)
+        hit = _hits(corpus, tables.candidate_passage[tables.answer], known.passages)
+        for items, _, rows in corpus.each_passage():
+            by["passage"][items] |= hit[tables.candidate_passage[tables.answer[rows]]]
+    found = np.logical_or.reduce(list(by.values()))
+    return found, {how: int(mask.sum()) for how, mask in by.items()} | {"any": int(found.sum())}
 
 
-def without_leaks(corpora: list[ParallelCorpus], config: LeakageConfig) -> tuple[list[ParallelCorpus], dict[str, int]]:
-    """Return the corpora without items that occur in an evaluation set, and the counts as ``leakage/SET/DATA/how``."""
-    counts: dict[str, int] = {}
-    for name, place in config.against.items():
-        texts = EvaluationTexts(name, place)
-        for number, corpus in enumerate(corpora):
-            found, how = leaking(corpus, texts, config.level)
-            counts |= {f"leakage/{name}/{corpus.name}/{key}": value for key, value in how.items()}
-            if how["any"] and config.action == "refuse":
-                first = corpus.ids[int(found.argmax())]
-                raise InputError(
-                    f"data.sets.{corpus.name}: {how['any']} items occur in {name} (first: {first!r}); remove them, or set "
-                    "data.leakage.action to drop."
-                )
-            log(
-                f"leakage: {how['any']} of {len(corpus)} items of {corpus.name} occur in {name} and are dropped {dict(how)}"
-            )
-            corpora[number] = corpus.take(~found)
-    return corpora, counts
+def evaluation_set(entry: str | DatasetConfig) -> DatasetConfig:
+    """Return the data set of an entry of ``leakage.against``: a folder stands for its LANGUAGE.json files."""
+    return DatasetConfig(files=os.path.join(entry, "{language}.json*")) if isinstance(entry, str) else entry
+
+
+def _hits(corpus: ParallelCorpus, texts: np.ndarray, known: set[str]) -> np.ndarray:
+    """Return bool [all texts], whether each of `texts` is known."""
+    hit = np.zeros(len(corpus.texts), bool)
+    for text in np.unique(texts).tolist():
+        hit[text] = normalised(corpus.texts[text]) in known
+    return hit

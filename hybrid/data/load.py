@@ -1,66 +1,175 @@
-"""From the recipe's data sets to corpora without leaks, and the development split."""
+"""From the recipe's data section to corpora, built once and read through memory maps afterwards."""
 
-from collections import Counter
-from dataclasses import dataclass
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
 
-import numpy as np
-
+from hybrid.data.build import Builder
+from hybrid.data.cache import built_once, cache_folder
 from hybrid.data.config import DataConfig, DatasetConfig
-from hybrid.data.corpus import ParallelCorpus, build_corpus
-from hybrid.data.leakage import without_leaks
-from hybrid.data.squad import read_squad
-from hybrid.runtime.errors import InputError
-from hybrid.runtime.logs import warn
+from hybrid.data.corpus import ParallelCorpus
+from hybrid.data.dev import check_apart, hold_out
+from hybrid.data.files import resolve
+from hybrid.data.lareqa import read_lareqa
+from hybrid.data.leakage import Known, evaluation_set, leaking
+from hybrid.data.records import Row
+from hybrid.data.report import Report
+from hybrid.data.squad import read_squad, rows
+from hybrid.runtime.errors import InputError, nearest
+from hybrid.runtime.files import digest, read_json, write_json
+from hybrid.runtime.logs import log, warn
+
+FORM = 1  # of the cached folders; a change of what is written raises it
+SUMMARY = "summary.json"
 
 
 @dataclass
 class TrainingData:
-    """What training gets."""
+    """What a recipe's data section comes to."""
 
     train: list[ParallelCorpus]
+    """One corpus per data set, without leaks and without the development split."""
     dev: list[ParallelCorpus]
-    """Held-out articles, empty where the recipe holds out none."""
+    """The development split, empty where the recipe has none."""
     counts: dict[str, int]
-    """What was left out, by reason."""
+    """Items, and rows left out by cause, under names for logs."""
 
 
 def load_corpora(config: DataConfig) -> TrainingData:
-    """Read all data sets, drop what occurs in evaluation sets, and hold out the development split."""
-    if not config.sets:
-        raise InputError("data.sets is empty; name at least one data set with its files.")
-    corpora = [_read(name, entry, config) for name, entry in config.sets.items()]
-    corpora, counts = without_leaks(corpora, config.leakage)
-    splits = [_split(corpus, config) for corpus in corpora]
-    train, dev = [split[0] for split in splits], [split[1] for split in splits if split[1] is not None]
-    counts |= {f"items/{corpus.name}": len(corpus) for corpus in train}
-    counts |= {f"dev_items/{corpus.name}": len(corpus) for corpus in dev}
-    return TrainingData(train, dev, counts)
+    """Return the corpora of a recipe; reads the source files only where their cached result is missing.
+
+    Every rank may call this: one of a node builds. Raises InputError, one sentence, for whatever is wrong with files.
+    """
+    folder = cache_folder(config.cache) / "corpora" / _key(config)
+    built_once(folder, partial(_build, config=config))
+    summary = read_json(folder / SUMMARY)
+    for line in summary["warnings"]:
+        warn(line)
+    for line in summary["lines"]:
+        log(line)
+    train, dev = ([ParallelCorpus.load(folder / name) for name in summary[side]] for side in ("train", "dev"))
+    return TrainingData(train, dev, summary["counts"])
 
 
-def _read(name: str, entry: DatasetConfig, config: DataConfig) -> ParallelCorpus:
-    if not entry.files:
-        raise InputError(f"data.sets.{name}.files is empty; give a file for each language.")
-    paragraphs = {}
-    for language, path in entry.files.items():
-        counts: Counter = Counter()
-        paragraphs[language] = read_squad(path, language, counts)
-        for reason, number in counts.items():
-            if config.strict and reason != "unanswerable":
-                raise InputError(f"{path}: {number} questions have an {reason}; mend them or set data.strict to false.")
-            warn(f"{path}: {number} questions left out: {reason}")
-    return build_corpus(name, paragraphs, config.passage == "sentence_in_paragraph")
+def read_files(config: DatasetConfig, place: str, report: Report) -> Iterator[tuple[str, Iterable[Row]]]:
+    """Yield each file of a data set, given under the key `place`, and its rows."""
+    read = {"squad": read_squad, "lareqa": read_lareqa}[config.format]
+    for language, paths in _chosen(config, place).items():
+        for path in paths:
+            yield path, rows(read(path, report), language)
 
 
-def _split(corpus: ParallelCorpus, config: DataConfig) -> tuple[ParallelCorpus, ParallelCorpus | None]:
-    if not config.dev.articles:
-        return corpus, None
-    titles = sorted(set(corpus.articles))
-    if config.dev.articles >= len(titles):
-        raise InputError(
-            f"data.dev.articles is {config.dev.articles}, but data.sets.{corpus.name} has {len(titles)} articles; give fewer."
-        )
-    chosen = np.random.default_rng(config.dev.seed).permutation(len(titles))[: config.dev.articles]
-    names = {titles[i] for i in chosen}
-    held = np.array([title in names for title in corpus.articles])
-    few = held & (np.cumsum(held) <= config.dev.max_items)
-    return corpus.take(~held), corpus.take(few)
+class _Build:
+    """Fills one cached folder."""
+
+    def __init__(self, folder: Path, config: DataConfig):
+        self.folder, self.config = folder, config
+        self.warnings: list[str] = []
+        self.lines: list[str] = []
+        self.counts: dict[str, int] = {}
+
+    def corpus(self, name: str, place: str, entry: DatasetConfig) -> ParallelCorpus:
+        """Read one data set."""
+        report = Report(place, self.config.strict)
+        folder = self.folder / place
+        folder.mkdir()
+        builder = Builder(folder, self.config, report)
+        for file, content in read_files(entry, place, report):
+            builder.add(content, file)
+        corpus = builder.finish(name)
+        self.warnings += report.lines()
+        self.counts |= {f"rows/{name}/{cause}": count for cause, count in report.counts.items()}
+        return corpus
+
+    def known(self) -> dict[str, Known]:
+        """Read the evaluation sets."""
+        sets = {}
+        for name, entry in self.config.leakage.against.items():
+            place, sets[name] = f"data.leakage.against.{name}", Known()
+            for _, content in read_files(evaluation_set(entry), place, Report(place)):
+                sets[name].add(content)
+        return sets
+
+    def without_leaks(self, corpus: ParallelCorpus, sets: dict[str, Known]) -> ParallelCorpus:
+        """Drop, or refuse, the items that occur in an evaluation set."""
+        leakage = self.config.leakage
+        for name, known in sets.items():
+            found, how = leaking(corpus, known, leakage.level)
+            self.counts |= {f"leakage/{name}/{corpus.name}/{key}": count for key, count in how.items()}
+            if how["any"] and leakage.action == "refuse":
+                raise InputError(
+                    f"data.sets.{corpus.name}: {how['any']} items occur in {name} (the first is "
+                    f"{corpus.item_name(int(found.argmax()))!r}); remove them, or set data.leakage.action to drop."
+                )
+            if found.all():
+                raise InputError(
+                    f"data.sets.{corpus.name}: all {len(corpus)} items occur in {name}; train on something else."
+                )
+            ways = ", ".join(f"{count} by {key}" for key, count in how.items() if key != "any")
+            self.lines.append(
+                f"data: {how['any']} of {len(corpus)} items of {corpus.name} occur in {name} and are left out ({ways})"
+            )
+            corpus = corpus.subset(~found)
+        return corpus
+
+    def save(self, corpus: ParallelCorpus, side: str, place: str) -> str:
+        """Write a corpus and return its folder's name."""
+        corpus.save(self.folder / place / side)
+        self.counts[f"{side}_items/{corpus.name}"] = len(corpus)
+        return f"{place}/{side}"
+
+
+def _build(folder: Path, config: DataConfig) -> None:
+    build = _Build(folder, config)
+    known, train, dev = build.known(), [], []
+    seen = Known()
+    for name, entry in config.sets.items():
+        place = f"data.sets.{name}"
+        corpus = build.without_leaks(build.corpus(name, place, entry), known)
+        if config.dev and config.dev.articles:
+            corpus, held = hold_out(corpus, config.dev)
+            dev.append(build.save(held, "dev", place))
+        elif config.dev:
+            seen.add_corpus(corpus)
+        train.append(build.save(corpus, "train", place))
+    for name, entry in (config.dev.sets if config.dev else {}).items():
+        place = f"data.dev.sets.{name}"
+        corpus = build.corpus(name, place, entry)
+        for other, content in ({"the training corpus": seen} | known).items():
+            check_apart(corpus, place, content, other, config.dev)
+        dev.append(build.save(corpus, "dev", place))
+    summary = {"train": train, "dev": dev, "counts": build.counts, "warnings": build.warnings, "lines": build.lines}
+    write_json(folder / SUMMARY, summary)
+
+
+def _key(config: DataConfig) -> str:
+    """Return the digest of all that the corpora come from: settings, and each file's path, size and time of change."""
+    entries = {f"data.sets.{name}": entry for name, entry in config.sets.items()}
+    against = config.leakage.against.items()
+    entries |= {f"data.leakage.against.{name}": evaluation_set(entry) for name, entry in against}
+    entries |= {f"data.dev.sets.{name}": entry for name, entry in (config.dev.sets if config.dev else {}).items()}
+    files = {place: _manifest(entry, place) for place, entry in entries.items()}
+    settings = [config.passage, config.negatives, config.strict, config.leakage.level, config.leakage.action]
+    dev = asdict(config.dev) if config.dev else None
+    return digest([FORM, settings, dev, {place: asdict(entry) for place, entry in entries.items()}, files])
+
+
+def _manifest(config: DatasetConfig, place: str) -> list[tuple[str, int, int]]:
+    found = _chosen(config, place)
+    states = [(path, os.stat(path)) for paths in found.values() for path in paths]
+    return [(os.path.abspath(path), state.st_size, state.st_mtime_ns) for path, state in states]
+
+
+def _chosen(config: DatasetConfig, place: str) -> dict[str, list[str]]:
+    found = resolve(config.files, f"{place}.files")
+    if None in found:
+        raise InputError(f"{place}.files gives no languages; write {{en: PATH, ...}} or put {{language}} into the path.")
+    for language in config.languages or []:
+        if language not in found:
+            raise InputError(
+                f"{place}.languages names {language!r}, but the files are of {', '.join(found)}"
+                f"{nearest(language, found)}; remove it or add its file."
+            )
+    return {language: paths for language, paths in found.items() if language in (config.languages or found)}

@@ -35,8 +35,8 @@ class Row:
     query_language: str
     passage: str
     passage_language: str
-    answer_start: int = 0
-    """Character of the passage at which the answer begins; it settles the answer's sentence."""
+    answer_start: int | None = None
+    """Character of the passage at which the answer begins; None where the passage as a whole is the answer."""
     sentences: list[tuple[int, int]] | None = None
     """Sentences where the file tells them; None leaves them to the segmenter."""
     article: str | None = None

@@ -23,7 +23,7 @@ class Report:
     def note(self, cause: str, place: str, bad: bool = True) -> None:
         """Count a row; `place` is its file and id. What is not `bad` is no error under `strict` either."""
         if bad and self.strict:
-            raise InputError(f"{place}: {cause}; {self.name}.strict is set, so mend the row or unset strict.")
+            raise InputError(f"{place}: {cause}; mend the row, or unset data.strict to have it left out and counted.")
         self.counts[cause] = self.counts.get(cause, 0) + 1
         if len(few := self.examples.setdefault(cause, [])) < EXAMPLES:
             few.append(place)

@@ -1,62 +1,155 @@
-"""TokenStore: every text of the corpora tokenised once, without prefix and special tokens, untruncated, memory-mapped."""
+"""Every text of a corpus as tokens: without prefix, without special tokens, untruncated, in one file."""
 
+import json
 import os
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
+from subprocess import PIPE, Popen
 
 import numpy as np
+from tokenizers import Tokenizer
 
+from hybrid.data.cache import built_once, cache_folder, cores
 from hybrid.data.corpus import ParallelCorpus
-from hybrid.runtime.files import atomic_folder, digest
+from hybrid.data.texts import Texts
+from hybrid.runtime.errors import InputError
+from hybrid.runtime.files import digest
 from hybrid.runtime.logs import progress
 
-PIECE = 4096
-"""Texts that are tokenised at once."""
+IDS, ENDS, TOKENIZER = "tokens.int32", "tokens.ends.npy", "tokenizer.json"
+PART_BYTES = 1 << 22  # of text, that one process tokenises at a time
+BATCH = 1024  # texts in one call of the tokenizer
 
 
 class TokenStore:
-    """Token ids of numbered texts: those of all corpora, one corpus after the other."""
+    """The tokens of several corpora's texts, through memory maps that all processes of a node share."""
 
-    def __init__(self, folder: Path, first: list[int]):
-        self.ids = np.load(folder / "ids.npy", mmap_mode="r")
-        self.offsets = np.load(folder / "offsets.npy", mmap_mode="r")
-        self.first = np.array(first, np.int64)
-        """int64 [corpora], number of each corpus's first text."""
+    def __init__(self, folders: list[Path]):
+        self.folders = folders
+        self.ends = [np.load(folder / ENDS, mmap_mode="r") for folder in folders]
+        self.ids = [_mapped(folder / IDS) for folder in folders]
 
-    def tokens(self, texts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the flat ids int32 [T] and the lengths int64 [n] of int64 [n] texts."""
-        starts = self.offsets[texts]
-        lengths = self.offsets[texts + 1] - starts
-        return self.ids[gather_index(starts, lengths)], lengths
+    def __reduce__(self):
+        return TokenStore, (self.folders,)
 
+    def spans(self, corpus: int, texts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return start and length, int64 [n] each, of texts in ``ids[corpus]``; text -1 has length 0."""
+        ends = self.ends[corpus]
+        starts = np.where(texts > 0, ends[np.maximum(texts - 1, 0)], 0)
+        return starts, np.where(texts >= 0, ends[np.maximum(texts, 0)] - starts, 0)
 
-def gather_index(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """Return int64 [sum of lengths]: the positions start, start + 1, ... of each range, one range after the other."""
-    ends = np.cumsum(lengths)
-    return np.arange(ends[-1] if len(ends) else 0) + np.repeat(starts - (ends - lengths), lengths)
-
-
-def token_store(corpora: Sequence[ParallelCorpus], tokenizer, cache: str | Path) -> TokenStore:
-    """Open the store of these corpora and this tokenizer below `cache`, building it where there is none."""
-    key = digest([tokenizer.backend_tokenizer.to_str(), *(digest(corpus.texts) for corpus in corpora)])
-    folder = Path(cache) / key
-    if not folder.exists():
-        _build(folder, corpora, tokenizer)
-    counts = [len(corpus.texts) for corpus in corpora]
-    return TokenStore(folder, [0, *np.cumsum(counts)[:-1].tolist()])
+    def tokens(self, corpus: int, texts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the tokens of int64 [n] texts of a corpus, end to end: ids int32 [T] and lengths int64 [n]."""
+        starts, lengths = self.spans(corpus, texts)
+        return self.ids[corpus][ragged_range(starts, lengths)], lengths
 
 
-def _build(folder: Path, corpora: Sequence[ParallelCorpus], tokenizer) -> None:
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-    pieces, lengths = [], []
-    with progress(sum(len(corpus.texts) for corpus in corpora), "tokenising", "texts") as bar:
-        for corpus in corpora:
-            for start in range(0, len(corpus.texts), PIECE):
-                texts = corpus.texts[start : start + PIECE]
-                rows = tokenizer(texts, add_special_tokens=False, return_attention_mask=False)["input_ids"]
-                lengths += [len(row) for row in rows]
-                pieces.append(np.fromiter((token for row in rows for token in row), np.int32))
-                bar.update(len(texts))
-    with atomic_folder(folder) as draft:
-        np.save(draft / "ids.npy", np.concatenate(pieces))
-        np.save(draft / "offsets.npy", np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
+def token_store(corpora: Sequence[ParallelCorpus], tokenizer, cache: str | Path | None = None) -> TokenStore:
+    """Return the token store of corpora, built where it is not in the cache yet.
+
+    Args:
+        corpora: any; the tokens of each are kept apart, so that another data set costs only its own.
+        tokenizer: a transformers tokenizer that is backed by the tokenizers library.
+        cache: folder of what is built, unset the user's; a store goes by the digests of the tokenizer and of the texts.
+    """
+    description = plain_tokenizer(tokenizer)
+    folders = []
+    for corpus in corpora:
+        folder = cache_folder(cache) / "tokens" / digest([description, corpus.texts_digest])
+        folders.append(built_once(folder, partial(_build, texts=corpus.texts, name=corpus.name, tokenizer=description)))
+    return TokenStore(folders)
+
+
+def plain_tokenizer(tokenizer) -> str:
+    """Return a tokenizer's JSON without truncation and padding, which calls switch on and off."""
+    if not getattr(tokenizer, "is_fast", False):
+        raise InputError(
+            f"{tokenizer.name_or_path}: its tokenizer is {type(tokenizer).__name__}, which the tokenizers library does "
+            "not run; save it with a tokenizer.json."
+        )
+    return json.dumps(json.loads(tokenizer.backend_tokenizer.to_str()) | {"truncation": None, "padding": None})
+
+
+def ragged_range(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Return the ranges start, start + 1, ... of the given lengths, end to end."""
+    first = np.cumsum(lengths) - lengths
+    return np.repeat(starts - first, lengths) + np.arange(lengths.sum())
+
+
+def _build(folder: Path, texts: Texts, name: str, tokenizer: str) -> None:
+    """Tokenise in parts, by one process per core, and join the parts in order."""
+    (folder / TOKENIZER).write_text(tokenizer, encoding="utf-8")
+    ranges = list(_parts(texts))
+    lengths = []
+    with open(folder / IDS, "wb") as file, progress(len(texts), f"tokenising {name}", "texts") as bar:
+        for number in _tokenised(folder, texts, len(ranges)):
+            part = folder / f"part-{number}.npz"
+            with np.load(part) as result:
+                file.write(result["ids"])
+                lengths.append(result["lengths"])
+            part.unlink()
+            bar.update(len(lengths[-1]))
+    np.save(folder / ENDS, np.cumsum(np.concatenate(lengths), dtype=np.int64))
+
+
+def _tokenised(folder: Path, texts: Texts, parts: int) -> Iterator[int]:
+    """Yield the number of each part when its file is there, in order.
+
+    The processes are plain commands: unlike those of multiprocessing they import nothing of the program that waits.
+    """
+    workers = min(cores(), parts)
+    if workers < 2:
+        yield from tokenise_parts(folder, texts, 0, 1)
+        return
+    command = [sys.executable, "-m", __name__, str(folder), str(texts.folder)]
+    path = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
+    environment = os.environ | {"TOKENIZERS_PARALLELISM": "false", "PYTHONPATH": path}
+    pipes = {"stdout": PIPE, "text": True, "env": environment}
+    with ExitStack() as stack:
+        pool = [stack.enter_context(Popen([*command, str(n), str(workers)], **pipes)) for n in range(workers)]
+        stack.callback(lambda: [process.kill() for process in pool])
+        for number in range(parts):
+            if not pool[number % workers].stdout.readline():
+                status = pool[number % workers].wait()
+                raise InputError(f"{folder}: a tokenising process ended with status {status}; free memory or disk.")
+            yield number
+
+
+def tokenise_parts(folder: Path, texts: Texts, first: int, step: int) -> Iterator[int]:
+    """Write the files of parts `first`, `first` + `step` ... and yield their numbers."""
+    tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
+    for number, part in list(enumerate(_parts(texts)))[first::step]:
+        ids, lengths = [np.empty(0, np.int32)], []
+        for start in range(part.start, part.stop, BATCH):
+            batch = [texts[text] for text in range(start, min(start + BATCH, part.stop))]
+            encodings = [encoding.ids for encoding in tokenizer.encode_batch_fast(batch, add_special_tokens=False)]
+            lengths.extend(map(len, encodings))
+            ids.extend(np.array(encoding, np.int32) for encoding in encodings)
+        np.savez(folder / f"part-{number}.npz", ids=np.concatenate(ids), lengths=np.array(lengths, np.int64))
+        yield number
+
+
+def _parts(texts: Texts) -> Iterator[range]:
+    """Yield ranges of texts of about PART_BYTES each."""
+    size = int(texts.ends[-1])
+    edges = np.searchsorted(texts.ends, np.arange(PART_BYTES, size, PART_BYTES)).tolist()
+    edges = sorted({0, *edges, len(texts)})
+    yield from (range(start, stop) for start, stop in pairwise(edges))
+
+
+def _mapped(path: Path) -> np.ndarray:
+    return np.memmap(path, np.int32, "r") if path.stat().st_size else np.empty(0, np.int32)
+
+
+def _worker(folder: str, texts: str, first: str, step: str) -> None:
+    """Run as a process: say each part that is done, and wait for nothing."""
+    for number in tokenise_parts(Path(folder), Texts(Path(texts)), int(first), int(step)):
+        print(number, flush=True)
+
+
+if __name__ == "__main__":
+    _worker(*sys.argv[1:])

@@ -1,0 +1,75 @@
+"""How rows hang together: which give an item two texts, which items answer the same, which languages each exists in.
+
+I items, C candidates, R rows. A row names an item, the language and text of its query, and the candidate that answers.
+"""
+
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from hybrid.data.corpus import Block, renumber
+
+MANY = 1 << 16  # more languages than there are
+
+
+def key_of(item_R: np.ndarray, language_R: np.ndarray) -> np.ndarray:
+    """Return one number per (item, language), rising in both."""
+    return item_R * MANY + language_R
+
+
+def conflicts(key_R: np.ndarray, value_R: np.ndarray) -> np.ndarray:
+    """Return bool [R], whether a row's value differs from that of the first row of the same key."""
+    _, first, number_R = np.unique(key_R, return_index=True, return_inverse=True)
+    return value_R != value_R[first][number_R]
+
+
+def blocks_of(rows: dict[str, np.ndarray], n_items: int, n_languages: int) -> tuple[list[Block], np.ndarray]:
+    """Return the blocks of items with equal sets of query and passage languages, and the items in that order."""
+    present = np.zeros((n_items, 2, n_languages), bool)
+    present[rows["item"], 0, rows["query_language"]] = True
+    present[rows["item"], 1, rows["passage_language"]] = True
+    packed = np.packbits(present.reshape(n_items, -1), axis=1)
+    sets, first, number = np.unique(packed, axis=0, return_index=True, return_inverse=True)
+    stops = np.cumsum(np.bincount(number.ravel(), minlength=len(sets))).tolist()
+    blocks = []
+    for start, stop, item in zip([0, *stops[:-1]], stops, first.tolist(), strict=True):
+        queries, passages = (tuple(np.flatnonzero(side).tolist()) for side in present[item])
+        blocks.append(Block(start, stop, queries, None if passages == queries else passages))
+    return blocks, np.argsort(number.ravel(), kind="stable")
+
+
+def groups_of(
+    item_R: np.ndarray, answer_R: np.ndarray, group_item: np.ndarray, group_name: np.ndarray, n_candidates: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the group of each item, dense from 0, and of each candidate: those that answer nothing have their own.
+
+    Items that share a candidate in any language are of one group, and so are candidates that share an item.
+
+    Args:
+        item_R, answer_R: item and candidate of each row.
+        group_item, group_name: items that a file puts into a named group, and the number of the name.
+        n_candidates: C.
+    """
+    n_items = int(item_R.max()) + 1
+    ends = np.concatenate([n_items + answer_R, n_items + n_candidates + group_name])
+    label = _components(np.concatenate([item_R, group_item]), ends, n_items + n_candidates)
+    number = renumber(label[:n_items], int(label.max()) + 1)
+    return number[label[:n_items]], number[label[n_items : n_items + n_candidates]]
+
+
+def articles_of(item_R: np.ndarray, article_R: np.ndarray, passage_R: np.ndarray) -> np.ndarray:
+    """Return the article of each item: what shares a title (-1 is none), a paragraph or an id is one article."""
+    n_items = int(item_R.max()) + 1
+    titled = article_R >= 0
+    first_title = n_items + int(passage_R.max()) + 1
+    starts = np.concatenate([item_R, item_R[titled]])
+    ends = np.concatenate([n_items + passage_R, first_title + article_R[titled]])
+    label = _components(starts, ends, first_title)
+    return np.unique(label[:n_items], return_inverse=True)[1].astype(np.int32)
+
+
+def _components(starts: np.ndarray, ends: np.ndarray, at_least: int) -> np.ndarray:
+    """Return the connected component of each node of an undirected graph, of `at_least` so many nodes."""
+    n = max(at_least, int(ends.max()) + 1)
+    graph = coo_array((np.ones(len(starts), np.int8), (starts, ends)), shape=(n, n))
+    return connected_components(graph, directed=False)[1]

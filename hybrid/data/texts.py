@@ -1,0 +1,69 @@
+"""Many texts in one file, each once, read through a memory map."""
+
+import hashlib
+from array import array
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+TEXTS, IDS = "texts", "ids"
+
+
+class TextWriter:
+    """Writes texts to a folder and numbers them; a text that comes again keeps its number.
+
+    Holds a 16-byte digest per text in memory (about 120 bytes with its number), never the texts.
+    """
+
+    def __init__(self, folder: Path, name: str = TEXTS):
+        self.ends_file = folder / f"{name}.ends.npy"
+        self.numbers: dict[bytes, int] = {}
+        self.ends = array("q")
+        self.size = 0
+        self.file = open(folder / f"{name}.utf8", "wb")
+
+    def add(self, text: str) -> int:
+        """Return the number of a text, white space at its ends left out."""
+        content = text.strip().encode()
+        name = hashlib.blake2b(content, digest_size=16).digest()
+        number = self.numbers.setdefault(name, len(self.ends))
+        if number == len(self.ends):
+            self.size += self.file.write(content)
+            self.ends.append(self.size)
+        return number
+
+    def close(self) -> None:
+        """Finish the file; ``Texts`` can read it then."""
+        self.file.close()
+        np.save(self.ends_file, np.array(self.ends, np.int64))
+
+
+class Texts:
+    """Texts by number, out of a folder that a TextWriter wrote."""
+
+    def __init__(self, folder: Path, name: str = TEXTS):
+        self.folder, self.name = folder, name
+        self.ends = np.load(folder / f"{name}.ends.npy", mmap_mode="r")
+        size = int(self.ends[-1]) if len(self.ends) else 0
+        self.bytes = np.memmap(folder / f"{name}.utf8", np.uint8, "r") if size else np.empty(0, np.uint8)
+
+    def __reduce__(self):
+        return Texts, (self.folder, self.name)
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    def __getitem__(self, number: int) -> str:
+        start = int(self.ends[number - 1]) if number else 0
+        return self.bytes[start : int(self.ends[number])].tobytes().decode()
+
+    def __iter__(self) -> Iterator[str]:
+        return map(self.__getitem__, range(len(self)))
+
+    def digest(self) -> str:
+        """Return the BLAKE2b digest of all texts, read in pieces."""
+        state = hashlib.blake2b(np.ascontiguousarray(self.ends), digest_size=16)
+        for start in range(0, len(self.bytes), 1 << 24):
+            state.update(self.bytes[start : start + (1 << 24)])
+        return state.hexdigest()
