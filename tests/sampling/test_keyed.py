@@ -25,6 +25,11 @@ def test_every_element_is_hit_once(n, key):
     assert (np.sort(permute(np.arange(n), n, key)) == np.arange(n)).all()
 
 
+def test_equal_hashes_do_not_make_two_elements_one(monkeypatch):
+    monkeypatch.setattr(keyed, "hash64", lambda keys, x: np.zeros(np.broadcast(keys, x).shape, dtype=np.uint64))
+    assert (np.sort(permute(np.arange(40), 40, 0)) == np.arange(40)).all()
+
+
 def test_large_domains_stay_inside_and_have_no_collision():
     x = np.random.default_rng(0).choice(10**12, 200_000, replace=False)
     y = permute(x, 10**12, 9)

@@ -49,15 +49,18 @@ def test_the_bound_holds_on_every_prefix_from_any_block_on(parts, key, data):
         assert all(abs(count * total - part * at) < total for count, part in zip(counts, parts, strict=True))
 
 
-@pytest.mark.parametrize("parts", [[1, 1], [3, 7], [1, 1, 1], [997, 1009, 2003], [2**61, 2**61 + 1, 5]])
-def test_the_bound_is_exact_where_floats_or_64_bits_are_not_enough(parts):
-    far = 10**12 // BLOCK // sum(parts) * sum(parts) if sum(parts) < 10**6 else 0  # a block with exact counts
-    schedule = Quota(np.array(parts, dtype=object if sum(parts) >= 2**62 else np.int64), key=5)
-    first = far * schedule.size
+@pytest.mark.parametrize("far", [0, 10**12, 10**15, 10**17])
+@pytest.mark.parametrize(
+    "parts", [[1, 1], [3, 7], [1, 1, 2], [997, 1009, 2003], [2**60, 2**60 + 1, 5], [2**61, 2**61 + 1, 5]]
+)
+def test_the_bound_is_exact_where_floats_or_64_bits_are_not_enough(parts, far):
+    """Far off, from a block on at whose start every count is exactly its share."""
+    schedule, total = Quota(np.array(parts, dtype=object if sum(parts) >= 2**62 else np.int64), key=5), sum(parts)
+    first = far // (schedule.period * schedule.size) * schedule.period * schedule.size
     before = schedule.counts(first).tolist()
+    assert all(Fraction(count) == Fraction(part * first, total) for count, part in zip(before, parts, strict=True))
     child, ordinal = schedule.take(first + np.arange(3000))
-    assert all(Fraction(count) == Fraction(part * first, sum(parts)) for count, part in zip(before, parts, strict=True))
-    assert largest_excess(child, parts) < sum(parts)
+    assert largest_excess(child, parts) < total
     assert ordinal[0] == before[child[0]]
 
 
