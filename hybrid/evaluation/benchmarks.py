@@ -1,5 +1,6 @@
 """What a training job is handed to score its encoder with: benchmarks at the end, the development split on the way."""
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,10 +27,8 @@ class Benchmarks:
 
     def __init__(self, config: BenchmarkConfig, folder: Path):
         """Results go below `folder`. Raises InputError for unknown tasks and missing files."""
-        from hybrid.data.squad import expand
-
         self.settings, self.folder = config.settings, folder
-        self.tasks = load_tasks(config.tasks, expand(config.data_dir)) if config.tasks else []
+        self.tasks = load_tasks(config.tasks, os.path.expandvars(config.data_dir)) if config.tasks else []
 
     def score(self, encoder, when: str, tasks: Sequence[LoadedTask] | None = None) -> dict[str, float]:
         """Return the encoder's metrics; files go to ``folder/WHEN/TASK``. Every rank has to call it."""
@@ -38,8 +37,7 @@ class Benchmarks:
 
     def development(self, corpora: Sequence, config) -> Callable:
         """Return a function of (encoder, step) that scores the held-out corpora of a `DataConfig`."""
-        from hybrid.evaluation.development import development_task
+        from hybrid.evaluation.development import development_tasks
 
-        sentences = config.passage == "sentence_in_paragraph"
-        task = development_task(corpora, sentences, config.query_max_length, config.passage_max_length)
-        return lambda encoder, step: self.score(encoder, "dev", [task])
+        tasks = development_tasks(corpora, config)
+        return lambda encoder, step: self.score(encoder, "dev", tasks)

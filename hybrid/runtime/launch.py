@@ -6,8 +6,12 @@ from hybrid.runtime.errors import InputError
 from hybrid.runtime.logs import log, quiet_libraries
 
 
-def start(precision: str):
-    """Join the process group and return the Accelerator; "fp32" or "bf16" comes from the recipe alone.
+def start(precision: str, seed: int | None = None):
+    """Join the process group, seed all generators alike on all ranks, and return the Accelerator.
+
+    Args:
+        precision: "fp32" or "bf16", from the recipe alone.
+        seed: of Python's, numpy's and torch's generators; unset leaves them.
 
     Raises InputError where the launcher asks for another precision or accumulation, or where its processes do not find
     each other (accelerate on a CPU then trains as many times, silently).
@@ -15,15 +19,20 @@ def start(precision: str):
     quiet_libraries()
     _check_launcher(precision)
     from accelerate import Accelerator, InitProcessGroupKwargs
+    from accelerate.utils import set_seed
 
-    handlers = [] if _has_gpu() else [InitProcessGroupKwargs(backend="gloo")]
-    accelerator = Accelerator(mixed_precision="bf16" if precision == "bf16" else "no", kwargs_handlers=handlers)
     started = int(os.environ.get("WORLD_SIZE", 1))
+    if not _has_gpu():
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")  # else DeepSpeed, where it is installed, warns at every start
+    handlers = [InitProcessGroupKwargs(backend="gloo")] if started > 1 and not _has_gpu() else []
+    accelerator = Accelerator(mixed_precision="bf16" if precision == "bf16" else "no", kwargs_handlers=handlers)
     if started != accelerator.num_processes:
         raise InputError(
             f"{started} processes were launched, but each is alone (world size {accelerator.num_processes}); without "
             "GPUs launch with ACCELERATE_USE_CPU=true and --multi_gpu, as accelerate_configs/cpu_2.yaml says."
         )
+    if seed is not None:
+        set_seed(seed)
     kind = accelerator.distributed_type.value.lower()
     log(f"world size {accelerator.num_processes} ({kind}), {accelerator.device.type}, {precision}")
     return accelerator

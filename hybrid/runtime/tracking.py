@@ -61,6 +61,14 @@ class Tracker:
         """MLflow's id of this run, once it is known there."""
         return self.state["run_id"] if self.on else None
 
+    def place(self) -> str:
+        """Return where the run can be looked at, in words for the user."""
+        if not self.on:
+            return "not logged (tracking.enabled is false)"
+        return f"{self.state['name']} in experiment {self.state['experiment']} at {self.state['uri']}" + (
+            f" (mlflow ui --backend-store-uri {self.state['uri']})" if "sqlite" in self.state["uri"] else ""
+        )
+
     def params(self, values: dict[str, Any]) -> None:
         """Log parameters; a changed value of a continued run goes to the tag ``changed.KEY``."""
         self._write("params", {key: str(value) for key, value in values.items()})

@@ -6,7 +6,9 @@ from typing import Protocol
 
 import numpy as np
 
-Block = tuple[int, int, tuple[int, ...]]  # first item, end, indices of the languages that each item has
+# First item, end, indices of the languages of each item's query; a fourth entry that is not None has those of its
+# passage, where they differ.
+Block = tuple[int, int, tuple[int, ...]] | tuple[int, int, tuple[int, ...], tuple[int, ...] | None]
 
 
 class Layout(Protocol):
@@ -27,28 +29,32 @@ class Members:
 
     def __init__(self, layout: Layout):
         self.groups = layout.groups
-        self.starts = np.array([start for start, _, _ in layout.blocks], dtype=np.int64)
-        self.lengths = np.array([stop - start for start, stop, _ in layout.blocks], dtype=np.int64)
-        self.has = np.zeros((len(layout.blocks), len(layout.languages)), dtype=bool)
-        for block, (_, _, languages) in enumerate(layout.blocks):
-            self.has[block, list(languages)] = True
+        self.starts = np.array([start for start, *_ in layout.blocks], dtype=np.int64)
+        self.lengths = np.array([stop - start for start, stop, *_ in layout.blocks], dtype=np.int64)
+        self.asks = np.zeros((len(layout.blocks), len(layout.languages)), dtype=bool)
+        self.has = self.asks
+        if any(len(block) > 3 and block[3] is not None for block in layout.blocks):
+            self.has = np.zeros_like(self.asks)
+        for number, (_, _, queries, *passages) in enumerate(layout.blocks):
+            self.asks[number, list(queries)] = True
+            self.has[number, list(queries if not passages or passages[0] is None else passages[0])] = True
         self.ranges = lru_cache(maxsize=256)(self._ranges)
         self.by_group = lru_cache(maxsize=64)(self._by_group)
 
     def sizes(self) -> np.ndarray:
-        """Return int64 [L, L]: the items that have both languages; on the diagonal, the items of a language."""
+        """Return int64 [L, L]: the items that have a query in the one and a passage in the other language."""
         total = np.zeros((self.has.shape[1],) * 2)
         for piece in range(0, len(self.has), 4096):  # floats are exact up to 2**53 items
-            has = self.has[piece : piece + 4096].astype(float)
-            total += (has * self.lengths[piece : piece + 4096, None]).T @ has
+            here = slice(piece, piece + 4096)
+            total += (self.asks[here] * self.lengths[here, None].astype(float)).T @ self.has[here].astype(float)
         return total.astype(np.int64)
 
     def usable(self, pairs: np.ndarray) -> int:
         """Return the number of items that are in at least one of the streams marked in bool [L, L]."""
-        return int(self.lengths[((self.has @ pairs) & self.has).any(axis=1)].sum())
+        return int(self.lengths[((self.asks @ pairs) & self.has).any(axis=1)].sum())
 
     def _ranges(self, query: int, passage: int) -> tuple[np.ndarray, np.ndarray]:
-        blocks = np.flatnonzero(self.has[:, query] & self.has[:, passage])
+        blocks = np.flatnonzero(self.asks[:, query] & self.has[:, passage])
         return self.starts[blocks], np.concatenate(([0], np.cumsum(self.lengths[blocks])))
 
     def items(self, query: int, passage: int, places: np.ndarray) -> np.ndarray:

@@ -4,12 +4,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from torch import Tensor
+
 from hybrid.models.encoder import Encoder
 from hybrid.runtime.errors import InputError, nearest
 from hybrid.runtime.logs import log, progress, warn
 from hybrid.runtime.processes import gather_objects
 from hybrid.runtime.tracking import Tracker
-from hybrid.training.checkpoint import save_checkpoint
+from hybrid.training.checkpoint import load_checkpoint, newest_checkpoint, read_state, save_checkpoint
 from hybrid.training.config import TrainingConfig
 from hybrid.training.engine import Engine
 from hybrid.training.flops import peak_flops
@@ -42,8 +44,8 @@ class Hooks:
 
     evaluate: Callable[[Encoder, int], Scores] | None = None
     """Scores of the development split; called on every rank."""
-    keep: Callable[[Encoder], None] | None = None
-    """Save the encoder as the best so far; called on every rank."""
+    keep: Callable[[dict[str, Tensor]], None] | None = None
+    """Save the encoder with these parameters, as the best so far or the last; called on every rank."""
     counts: Callable[[int], Scores] | None = None
     """Realised share of each kind after a number of steps."""
     state: Callable[[int], dict] | None = None
@@ -78,7 +80,33 @@ class Loop:
                     break
                 self._checkpoint()
                 meter.pause()
+        if not config.keep_best:
+            self._keep()
         return done
+
+    def resume(self, sampler) -> None:
+        """Go on from the newest whole checkpoint, if there is one: weights, optimizer, random states, next rows."""
+        found = newest_checkpoint(self.folder / "checkpoints")
+        if found is None:
+            log(f"{self.folder}: there is no checkpoint yet; starting at step 0")
+            return
+        state = read_state(found)
+        sampler.load_state_dict(state["sampler"])
+        load_checkpoint(found, self.engine.accelerator)
+        self.progress = Progress(**state["progress"])
+        log(f"resumed at step {self.progress.step} from {found}")
+
+    def kept(self, load: Callable[[], Encoder]) -> Encoder:
+        """Return the encoder that was kept: the one in memory, or what `load` reads where the best came earlier."""
+        if self.config.keep_best and self.progress.best_step != self.progress.step:
+            return load().to(self.engine.accelerator.device)
+        return self.engine.module.encoder
+
+    def _keep(self) -> None:
+        if self.hooks.keep:
+            state = self.engine.accelerator.get_state_dict(self.engine.model)
+            inner = "encoder."
+            self.hooks.keep({name.removeprefix(inner): v for name, v in state.items() if name.startswith(inner)})
 
     def _report(self, values: Scores) -> None:
         step = self.progress.step
@@ -107,8 +135,7 @@ class Loop:
         log(f"step {done.step}: {config.keep_best} {score:.4f}" + (f", best {done.best:.4f}" if done.best else ""))
         if done.best is None or score > done.best:
             done.best, done.best_step, done.worse = score, done.step, 0
-            if self.hooks.keep:
-                self.hooks.keep(encoder)
+            self._keep()
             return False
         done.worse += 1
         if config.patience and done.worse >= config.patience:

@@ -83,5 +83,6 @@ def line(step: int, steps: int, v: dict[str, float]) -> str:
     return (
         f"step {step}/{steps} | loss {v['loss']:.4f} | accuracy {v['accuracy']:.3f} | norm {v['gradient_norm']:.2f} | "
         f"rate {v['learning_rate']:.1e} | {v['pairs_per_second']:.1f} pairs/s | "
-        f"{v['tokens_per_second']:.0f} tokens/s | mfu {v['mfu']:.0%} | {v['memory_gb']:.1f} GB | {minutes}:{seconds:02d} left"
+        f"{v['tokens_per_second']:.0f} tokens/s | mfu {v['mfu']:.0%} | {v['memory_gb']:.1f} GB | "
+        f"{minutes}:{seconds:02d} left"
     )

@@ -1,0 +1,39 @@
+"""Batches of this rank, made ahead by worker processes."""
+
+from collections.abc import Callable, Iterable
+
+from torch.utils.data import DataLoader, Dataset
+
+from hybrid.data.batch import Batch
+
+
+class _Collated(Dataset):
+    """Its "index" is a sampler's `Rows`, its element the batch of them."""
+
+    def __init__(self, collate: Callable[..., Batch]):
+        self.collate = collate
+
+    def __getitem__(self, rows) -> Batch:
+        return self.collate(rows)
+
+
+def make_batches(sampler: Iterable, collate: Callable[..., Batch], workers: int) -> DataLoader:
+    """Return a loader of one `Batch` per `Rows` of the sampler, in order, whatever the number of workers.
+
+    It is not handed to accelerate, which would shard it a second time.
+    """
+    import torch
+
+    return DataLoader(
+        _Collated(collate),
+        sampler=sampler,
+        batch_size=None,
+        collate_fn=_as_it_is,
+        num_workers=workers,
+        prefetch_factor=4 if workers else None,
+        pin_memory=torch.cuda.is_available(),
+    )
+
+
+def _as_it_is(batch: Batch) -> Batch:
+    return batch

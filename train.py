@@ -1,0 +1,151 @@
+"""Train a language-agnostic dense retriever on hybrid batches: `accelerate launch train.py --config RECIPE`."""
+
+import sys
+
+from hybrid.config import Config, read_config
+from hybrid.data.load import load_corpora
+from hybrid.evaluation.benchmarks import Benchmarks
+from hybrid.models import ModelConfig
+from hybrid.models.card import model_card
+from hybrid.models.load import load_encoder
+from hybrid.models.save import save_encoder
+from hybrid.runtime.environment import environment
+from hybrid.runtime.errors import InputError
+from hybrid.runtime.files import atomic_file, write_json
+from hybrid.runtime.launch import start
+from hybrid.runtime.logs import log
+from hybrid.runtime.processes import barrier, is_main, rank, world_size
+from hybrid.runtime.tracking import Tracker
+from hybrid.sampling import HybridBatchSampler, Mixture, MixtureError
+from hybrid.training.folder import mark_finished, open_folder
+from hybrid.training.report import before_and_after, flat, mixture_line, mixture_lines
+
+
+def train(config: Config) -> None:
+    """From a configuration to a trained, saved and scored encoder. Every rank runs this."""
+    benchmarks = Benchmarks(config.benchmark, config.folder / "results")
+    accelerator = start(config.training.precision, config.training.seed)
+    open_folder(config.folder, config.resume, config.overwrite)
+    tracker = Tracker(config.folder, config.training.name, config.tracking)
+    try:
+        data = load_corpora(config.data)
+        sampler = make_sampler(config, data)
+        encoder = make_encoder(config, data).to(accelerator.device)
+        log_start(config, data, sampler.mixture, tracker)
+        before = benchmarks.score(encoder, "before") if config.benchmark.before else {}
+        encoder = run(config, data, sampler, encoder, benchmarks, accelerator, tracker)
+        after = benchmarks.score(encoder, "after")
+        finish(config, data, encoder, before, after, tracker)
+        tracker.close()
+    except BaseException as error:
+        tracker.close("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+        raise
+    accelerator.end_training()
+
+
+def make_sampler(config: Config, data) -> HybridBatchSampler:
+    """Return this rank's sampler, which also checks that the mixture fits data, ranks and batch."""
+    mixture = Mixture(config.mixture, data.train)
+    settings = config.training
+    return HybridBatchSampler(mixture, settings.global_batch, settings.seed, rank(), world_size(), steps=settings.steps)
+
+
+def make_encoder(config: Config, data):
+    """Load or initialise the encoder; one from scratch may train its tokenizer on the corpus first."""
+    from hybrid.models.tokenizer import train_tokenizer
+
+    scratch, tokenizer = config.model.from_scratch, None
+    if scratch and not scratch.tokenizer:
+        texts = (text for corpus in data.train for text in corpus.texts)
+        tokenizer = train_tokenizer(texts, scratch.vocabulary, config.data.passage_max_length)
+    return load_encoder(config.model, tokenizer)
+
+
+def log_start(config: Config, data, mixture: Mixture, tracker) -> None:
+    """Print and log what is about to be trained: configuration, data, streams and shares."""
+    folder, table = config.folder, mixture.table()
+    for corpus in data.train:
+        log(f"data: {corpus.name}: {len(corpus)} items, languages {' '.join(corpus.languages)}")
+    for line in mixture_lines(table):
+        log(line)
+    if is_main():
+        with atomic_file(folder / "config.yaml") as file:
+            file.write(config.text)
+        write_json(folder / "mixture.json", table)
+        write_json(folder / "environment.json", environment())
+    barrier()
+    digests = {f"digest.{corpus.name}": corpus.digest for corpus in data.train}
+    tracker.params(flat(config) | digests | data.counts | {"world_size": world_size()})
+    tags = {"job": "train", "mixture": mixture_line(config.mixture), "encoder": base_name(config)}
+    tracker.tags(tags | {"languages": " ".join(mixture.languages), "seed": config.training.seed, **environment()})
+    for name in ("config.yaml", "mixture.json", "environment.json"):
+        tracker.artifact(folder / name)
+
+
+def run(config: Config, data, sampler: HybridBatchSampler, encoder, benchmarks: Benchmarks, accelerator, tracker):
+    """Train, save the encoder that is kept (the best on the development split, or the last), and return it."""
+    from hybrid.data.collate import Collator
+    from hybrid.data.store import token_store
+    from hybrid.training.batches import make_batches
+    from hybrid.training.engine import Engine
+    from hybrid.training.loop import Hooks, Loop
+
+    store = token_store(data.train, encoder.tokenizer, config.data.cache)
+    collator = Collator(data.train, store, config.data, encoder.tokenizer, encoder.prefixes)
+    engine = Engine(encoder, config.objective, config.training, accelerator)
+    hooks = Hooks(
+        evaluate=benchmarks.development(data.dev, config.data) if data.dev else None,
+        keep=lambda state: save(config, encoder, data, {}, state),
+        state=lambda step: {"sampler": sampler.state_dict(step), "run_id": tracker.run_id},
+    )
+    loop = Loop(config.training, engine, hooks, config.folder, tracker)
+    if config.resume:
+        loop.resume(sampler)
+    loop.run(make_batches(sampler, collator, config.training.workers))
+    return loop.kept(lambda: load_encoder(ModelConfig(name=str(config.folder / "model"))))
+
+
+def save(config: Config, encoder, data, scores: dict[str, float], state=None) -> None:
+    """Write the model directory, with its card."""
+    languages = sorted({code for corpus in data.train for code in corpus.languages})
+    digests = {corpus.name: corpus.digest for corpus in data.train}
+    card = model_card(config.training.name, base_name(config), languages, mixture_line(config.mixture), digests, scores)
+    if is_main():
+        save_encoder(encoder, config.folder / "model", card, config.data.passage_max_length, state)
+    barrier()
+
+
+def finish(config: Config, data, encoder, before: dict[str, float], after: dict[str, float], tracker) -> None:
+    """Log the scores, write them on the model's card, and say where everything lies."""
+    folder = config.folder
+    save(config, encoder, data, after)
+    tracker.metrics({f"before/{key}": value for key, value in before.items()} | after, config.training.steps)
+    tracker.artifact(folder / "model" / "README.md")
+    for file in sorted((folder / "results").rglob("*")):
+        if file.name in ("scores.json", "map.png"):
+            tracker.artifact(file, str(file.parent.relative_to(folder)))
+    mark_finished(folder, {"before": before, "after": after})
+    if after:
+        log(f"\n{before_and_after(before, after)}\n")
+    log(f"model:  {folder / 'model'}\nreport: {folder / 'results'}\nrun:    {tracker.place()}")
+    task, place = (config.benchmark.tasks or ["xquad-r"])[0], config.benchmark.data_dir or "FOLDER"
+    log(f"next:   accelerate launch evaluate.py --model {folder / 'model'} --tasks '{task}' --data_dir {place}")
+
+
+def base_name(config: Config) -> str:
+    """Return what the encoder started from."""
+    scratch = config.model.from_scratch
+    return f"a random {scratch.model_type}" if scratch else str(config.model.name)
+
+
+def main() -> None:
+    """Run as a command: bad input is told in one sentence, with status 2."""
+    try:
+        train(read_config())
+    except (InputError, MixtureError) as error:
+        log(f"error: {error}")
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()
