@@ -5,7 +5,7 @@ import sys
 
 import numpy as np
 
-from hybrid.sampling.audit import Audit, audit, differences
+from hybrid.sampling.audit import Audit, audit, branch_name, differences
 from hybrid.sampling.config import MixtureError
 from hybrid.sampling.mixture import Mixture
 from hybrid.sampling.sampler import HybridBatchSampler
@@ -102,15 +102,17 @@ def plot(path: str, sampler: HybridBatchSampler, steps: int) -> None:
 
     figure, axes = plt.subplots(figsize=(9, 5), layout="constrained")
     nodes = [entry for entry in sampler.nodes(steps) if len(entry[1].parts) > 1]
-    path_drawn = min((node.path for _, node, _ in nodes), key=len, default=None)
-    for lane, node, turns in nodes:
-        if node.path == path_drawn:
-            child, _ = sampler.schedule(node, lane).take(np.arange(turns))
-            for i, share in enumerate(node.shares()[:12]):
-                realised = np.cumsum(child == i) / np.arange(1, turns + 1)
-                axes.plot(realised, color=f"C{i % 10}", linewidth=0.8)
-                axes.axhline(float(share), color=f"C{i % 10}", linestyle=":")
-    axes.set(xscale="log", xlabel="turns", ylabel=f"realised share below {'/'.join(path_drawn or ()) or 'the root'}")
+    drawn = min((node.path for _, node, _ in nodes), key=len, default=None)
+    for number, (lane, node, turns) in enumerate(entry for entry in nodes if entry[1].path == drawn):
+        child, _ = sampler.schedule(node, lane).take(np.arange(turns))
+        for i, share in enumerate(node.shares()[:10]):
+            turn = np.arange(1, turns + 1)
+            label = f"{branch_name(sampler.mixture, node, i)}, share {float(share):.4g}" if not number else None
+            axes.plot(turn, np.cumsum(child == i) / turn, color=f"C{i}", linewidth=0.8, label=label)
+            axes.axhline(float(share), color=f"C{i}", linestyle=":")
+    axes.set(xscale="log", xlabel="batches (or rows) drawn", ylabel="realised share")
+    if nodes:
+        axes.legend()
     figure.savefig(path, format="png", dpi=120)
     plt.close(figure)
 

@@ -73,16 +73,13 @@ def _branches(sampler: HybridBatchSampler, steps: int) -> list[dict]:
 
 def _branch(sampler: HybridBatchSampler, node: Node, child: int) -> dict:
     level = ("kind", "data set", "stream")[len(node.path)]
-    name = "/".join(node.children[child].path) if node.children else sampler.mixture.name(node.first + child)
-    return {
-        "rank": sampler.rank,
-        "level": level,
-        "name": name,
-        "share": 0.0,
-        "expected": 0.0,
-        "got": 0,
-        "deviation": 0.0,
-    }
+    row = {"rank": sampler.rank, "level": level, "name": branch_name(sampler.mixture, node, child)}
+    return row | {"share": 0.0, "expected": 0.0, "got": 0, "deviation": 0.0}
+
+
+def branch_name(mixture: Mixture, node: Node, child: int) -> str:
+    """Return the path of a node's child as text, such as monolingual/squad/en."""
+    return "/".join(node.children[child].path) if node.children else mixture.name(node.first + child)
 
 
 def by_rows(sampler: HybridBatchSampler, lane: int) -> bool:

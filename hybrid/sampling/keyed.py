@@ -41,6 +41,7 @@ def permute(x: np.ndarray, n: int | np.ndarray, keys: int | np.ndarray) -> np.nd
         keys: key of the permutation, one or one per row.
     """
     y, n, keys = np.broadcast_arrays(*(np.asarray(value).astype(np.uint64) for value in (x, n, keys)))
+    assert (y < n).all(), "an element outside its domain"
     y, todo = y.copy(), np.flatnonzero(n > SMALL)
     if todo.size < y.size:
         small = np.flatnonzero(n <= SMALL)
