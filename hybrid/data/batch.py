@@ -29,6 +29,8 @@ class Batch:
     """int64 [M], the row that each hard negative belongs to; rows may have different numbers of them."""
     rows: np.ndarray
     """int64 [B, 4], the sampler's rows: data set, item, query language, passage language."""
+    streams: np.ndarray
+    """int64 [B], the stream of the mixture that each row was drawn for."""
 
     def to(self, device: torch.device) -> "Batch":
         """Copy to a device; does not wait where the memory is pinned."""

@@ -35,7 +35,8 @@ class Candidates:
         key = (text, row.passage_language)
         if key not in self.by_paragraph:
             spans = row.sentences or split_sentences(row.passage, row.passage_language)
-            numbers = [self._number(self.texts.add(row.passage[a:b]), text, a) for a, b in spans]
+            left = len(row.passage) - len(row.passage.lstrip())  # white space that the stored text lacks
+            numbers = [self._number(self.texts.add(row.passage[a:b]), text, max(0, a - left)) for a, b in spans]
             self.by_paragraph[key] = numbers, spans
         return self.by_paragraph[key]
 
@@ -140,7 +141,8 @@ class Builder:
         starts = [start for start, _ in self.files]
         for row in np.flatnonzero(conflict).tolist():
             file = self.files[int(np.searchsorted(starts, row, side="right")) - 1][1]
-            self.report.note("id twice with different text (the first is kept)", f"{file}, id {names[rows['item'][row]]}")
+            place = f"{file}, id {names[rows['item'][row]]}"
+            self.report.note("id twice with different text (the first is kept)", place)
         return {column: values[~conflict] for column, values in rows.items()}
 
     def _tables(self, rows: dict[str, np.ndarray], item_order: np.ndarray) -> Tables:

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from hybrid.data.assembly import Assembler, bare_tokens
+from hybrid.data.assembly import assembler
 from hybrid.data.batch import Batch
 from hybrid.data.config import DataConfig
 from hybrid.data.corpus import ParallelCorpus
+from hybrid.data.joining import joint_groups
 from hybrid.data.store import TokenStore, ragged_range
 from hybrid.runtime.ragged import Ragged
 from hybrid.sampling.keyed import hash64, key
@@ -37,15 +38,13 @@ class Collator:
         prefixes: dict[str, str],
     ):
         self.corpora, self.config = corpora, config
-        self.assemble = Assembler(tokenizer, store)
-        self.prefixes = {name: np.array(bare_tokens(tokenizer, text.strip())) for name, text in prefixes.items()}
+        self.assemble = assembler(tokenizer, store, corpora, prefixes)
         languages = sorted({language for corpus in corpora for language in corpus.languages})
         self.language_of = [_positions(languages, corpus.languages) for corpus in corpora]
-        ends = np.cumsum([corpus.n_groups for corpus in corpora])
-        self.first_group = [0, *ends[:-1].tolist()]
+        self.joint_group = joint_groups(corpora)
 
     def __call__(self, rows) -> Batch:
-        """Return the batch of a sampler's Rows: step, kind, and int64 [B, 4] (data set, item, query, passage language)."""
+        """Return the batch of a sampler's Rows; its int64 [B, 4]: data set, item, query language, passage language."""
         corpus_B, count = rows.rows[:, 0], len(rows.rows)
         query_B, answer_B, group_B = (np.empty(count, np.int64) for _ in range(3))
         negatives = []
@@ -61,12 +60,13 @@ class Collator:
         return Batch(
             step=rows.step,
             kind=rows.kind,
-            queries=_ragged(*self.assemble(self.prefixes["query"], corpus_B, query_B[:, None], lengths[0])),
-            passages=_ragged(*self.assemble(self.prefixes["passage"], corpus_N, parts_N2, lengths[1])),
+            queries=_ragged(*self.assemble("query", corpus_B, query_B[:, None], lengths[0])),
+            passages=_ragged(*self.assemble("passage", corpus_N, parts_N2, lengths[1])),
             query_groups=torch.from_numpy(group_B),
             passage_groups=torch.from_numpy(passage_groups),
             negative_owner=torch.from_numpy(owner_M[by_row]),
             rows=rows.rows,
+            streams=rows.streams,
         )
 
     def _look_up(self, number: int, rows, own: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -78,7 +78,7 @@ class Collator:
         passage = corpus.passage_rows(item, language_of[passage_language])
         draw = hash64(key("negatives", self.config.seed, rows.step), query * len(tables.answer) + passage)
         owner, candidate = self._draw(corpus, passage, corpus.groups[item], draw)
-        group = corpus.groups[item] + self.first_group[number]
+        group = self.joint_group[number][corpus.groups[item]]
         return tables.query_text[query], tables.answer[passage], group, own[owner], candidate
 
     def _draw(
@@ -106,7 +106,7 @@ class Collator:
             own, tables = corpus_N == number, self.corpora[number].tables
             parts_N2[own, 0] = tables.candidate_sentence[candidate_N[own]]
             parts_N2[own, 1] = tables.candidate_passage[candidate_N[own]]
-            groups[own] = tables.candidate_group[candidate_N[own]] + self.first_group[number]
+            groups[own] = self.joint_group[number][tables.candidate_group[candidate_N[own]]]
         return parts_N2, groups
 
 

@@ -23,7 +23,7 @@ class DatasetConfig:
     queries: Files = field(default_factory=dict)
     """Format trec: the queries, `id<TAB>text`, given as `files` are."""
     qrels: str | None = None
-    """Format trec: judgments that serve all languages, `id 0 docid relevance` or `id docid`; relevance 0 is a negative."""
+    """Format trec: judgments for all languages, `id 0 docid relevance` or `id docid`; relevance 0 is a negative."""
     hub: str | None = None
     """Format hub: id of a data set on the hub, in place of `files`."""
     subset: str | None = None
@@ -34,7 +34,8 @@ class DatasetConfig:
     """Format hub: commit or tag; unset takes the newest, which can change under your feet."""
     columns: dict[str, str] = field(default_factory=dict)
     """Formats pairs and hub: the file's column for a field that is named otherwise, {query: question}. Fields: query,
-    passage, query_lang, passage_lang, lang (both), negatives, id, group, article. A value "=xx" is the constant xx."""
+    passage, query_lang, passage_lang, lang (both), negatives, id, group, article, answers (SQuAD's, for the answer's
+    sentence). A value "=xx" is the constant xx."""
     languages: list[str] | None = None
     """Take only these languages; unset takes all there are."""
 
@@ -86,7 +87,7 @@ class DevConfig:
         if bool(self.articles) == bool(self.sets):
             raise InputError("data.dev takes either articles or sets; set one of the two, or data.dev to null.")
         if self.articles < 0 or (self.articles >= 1 and self.articles % 1):
-            raise InputError(f"data.dev.articles is {self.articles}; give a part below 1 or a whole number of articles.")
+            raise InputError(f"data.dev.articles is {self.articles}; give a part below 1 or a whole number.")
 
 
 @dataclass

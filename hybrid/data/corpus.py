@@ -136,7 +136,7 @@ class ParallelCorpus:
         passages = tables.candidate_passage[by_passage]
         asked: dict[tuple[int, int], int] = {}
         for items, language, rows in self.each_query():
-            asked |= zip(zip(items.tolist(), [language] * len(items)), tables.query_text[rows].tolist())
+            asked |= {(item, language): row for item, row in zip(items.tolist(), rows.tolist(), strict=True)}
         for items, language, rows in self.each_passage():
             for item, answer in zip(items.tolist(), tables.answer[rows].tolist(), strict=True):
                 text = int(tables.candidate_passage[answer])
@@ -146,14 +146,15 @@ class ParallelCorpus:
                     by_text[text] = self._paragraph(item, text, own[tables.candidate_sentence[own] >= 0].tolist())
                 if (item, language) in asked:
                     start = int(tables.candidate_start[answer])
-                    query = self.texts[asked[item, language]]
+                    query = self.texts[int(tables.query_text[asked[item, language]])]
                     by_text[text].questions.append(Question(self.item_name(item), query, start, ""))
         return {language: list(by_text.values()) for language, by_text in sorted(found.items())}
 
     def _paragraph(self, item: int, text: int, candidates: list[int]) -> Paragraph:
         context, tables = self.texts[text], self.tables
-        starts = [(int(tables.candidate_start[c]), len(self.texts[int(tables.candidate_sentence[c])])) for c in candidates]
-        spans = sorted((start, start + size) for start, size in starts) or [(0, len(context))]
+        sizes = [len(self.texts[int(tables.candidate_sentence[candidate])]) for candidate in candidates]
+        starts = tables.candidate_start[candidates].tolist()
+        spans = sorted((start, start + size) for start, size in zip(starts, sizes, strict=True)) or [(0, len(context))]
         return Paragraph(f"{self.name}-{int(self.tables.article[item])}", context, spans, [])
 
     def subset(self, keep: np.ndarray, counts: dict[str, int] | None = None) -> "ParallelCorpus":
@@ -199,7 +200,8 @@ class ParallelCorpus:
         tables = Tables(**{f.name: np.load(folder / f"{f.name}.npy", mmap_mode="r") for f in fields(Tables)})
         blocks = [Block(start, stop, tuple(q), p if p is None else tuple(p)) for start, stop, q, p in meta["blocks"]]
         languages = tuple(meta["languages"])
-        corpus = ParallelCorpus(meta["name"], languages, blocks, tables, texts, ids, meta["counts"], meta["texts_digest"], folder)
+        known = meta["counts"], meta["texts_digest"], folder
+        corpus = ParallelCorpus(meta["name"], languages, blocks, tables, texts, ids, *known)
         corpus.__dict__["digest"] = meta["digest"]
         return corpus
 

@@ -19,8 +19,8 @@ def hold_out(corpus: ParallelCorpus, config: DevConfig) -> tuple[ParallelCorpus,
     count = int(config.articles) if config.articles >= 1 else max(1, round(config.articles * n_articles))
     if count >= n_articles:
         raise InputError(
-            f"data.dev.articles is {config.articles:g}, but data.sets.{corpus.name} has {n_articles} articles; hold out "
-            "fewer, or give data.dev.sets."
+            f"data.dev.articles is {config.articles:g}, but data.sets.{corpus.name} has {n_articles} articles; hold "
+            "out fewer, or give data.dev.sets."
         )
     generator = np.random.default_rng(config.seed)
     held = np.isin(article, generator.permutation(n_articles)[:count])

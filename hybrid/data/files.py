@@ -2,7 +2,6 @@
 
 import glob
 import gzip
-import io
 import json
 import os
 import re
@@ -66,10 +65,9 @@ def parse_json(text: str, place: str) -> Any:
 
 def open_text(path: str) -> IO[str]:
     """Open a UTF-8 file for reading, through gzip where its first two bytes say so."""
-    file = open(path, "rb")
-    magic = file.read(2)
-    file.seek(0)
-    return io.TextIOWrapper(gzip.GzipFile(fileobj=file) if magic == b"\x1f\x8b" else file, encoding="utf-8-sig")
+    with open(path, "rb") as file:
+        packed = file.read(2) == b"\x1f\x8b"
+    return gzip.open(path, "rt", encoding="utf-8-sig") if packed else open(path, encoding="utf-8-sig")
 
 
 @contextmanager
@@ -78,7 +76,7 @@ def _told(path: str) -> Iterator[None]:
     try:
         yield
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: is not UTF-8 ({error.reason}, {error.object[error.start]:#x}); convert it.") from error
+        raise InputError(f"{path}: is not UTF-8 ({error.reason}); convert it.") from error
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise InputError(f"{path}: is a broken gzip file ({error}); fetch or pack it again.") from error
     except OSError as error:

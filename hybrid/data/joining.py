@@ -3,11 +3,13 @@
 I items, C candidates, R rows. A row names an item, the language and text of its query, and the candidate that answers.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from hybrid.data.corpus import Block, renumber
+from hybrid.data.corpus import Block, ParallelCorpus, renumber
 
 MANY = 1 << 16  # more languages than there are
 
@@ -66,6 +68,29 @@ def articles_of(item_R: np.ndarray, article_R: np.ndarray, passage_R: np.ndarray
     ends = np.concatenate([n_items + passage_R, first_title + article_R[titled]])
     label = _components(starts, ends, first_title)
     return np.unique(label[:n_items], return_inverse=True)[1].astype(np.int32)
+
+
+def joint_groups(corpora: Sequence[ParallelCorpus]) -> list[np.ndarray]:
+    """Return, for each corpus, int64 [its groups], the group's number among all corpora.
+
+    Groups of different corpora are one where they hold an equal candidate.
+    """
+    sizes = [corpus.n_groups for corpus in corpora]
+    first = np.cumsum(sizes) - sizes
+    if len(corpora) == 1:
+        return [np.arange(sizes[0])]
+    groups = [corpus.tables.candidate_group + start for corpus, start in zip(corpora, first, strict=True)]
+    names = np.concatenate([_candidate_digests(corpus) for corpus in corpora])
+    number = np.unique(names, axis=0, return_inverse=True)[1].ravel()
+    label = _components(np.concatenate(groups), sum(sizes) + number, sum(sizes))
+    return np.split(label[: sum(sizes)].astype(np.int64), first[1:])
+
+
+def _candidate_digests(corpus: ParallelCorpus) -> np.ndarray:
+    """Return uint64 [C, 4], the digests of each candidate's sentence (0 where it has none) and paragraph."""
+    tables, digests = corpus.tables, corpus.texts.digests
+    sentences = digests[tables.candidate_sentence] * (tables.candidate_sentence >= 0)[:, None]
+    return np.concatenate([sentences, digests[tables.candidate_passage]], axis=1)
 
 
 def _components(starts: np.ndarray, ends: np.ndarray, at_least: int) -> np.ndarray:

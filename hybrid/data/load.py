@@ -1,7 +1,5 @@
 """From the recipe's data section to corpora, built once and read through memory maps afterwards."""
 
-import os
-from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -11,13 +9,10 @@ from hybrid.data.cache import built_once, cache_folder
 from hybrid.data.config import DataConfig, DatasetConfig
 from hybrid.data.corpus import ParallelCorpus
 from hybrid.data.dev import check_apart, hold_out
-from hybrid.data.files import resolve
-from hybrid.data.lareqa import read_lareqa
 from hybrid.data.leakage import Known, evaluation_set, leaking
-from hybrid.data.records import Row
 from hybrid.data.report import Report
-from hybrid.data.squad import read_squad, rows
-from hybrid.runtime.errors import InputError, nearest
+from hybrid.data.sources import manifest, read_files
+from hybrid.runtime.errors import InputError
 from hybrid.runtime.files import digest, read_json, write_json
 from hybrid.runtime.logs import log, warn
 
@@ -51,14 +46,6 @@ def load_corpora(config: DataConfig) -> TrainingData:
         log(line)
     train, dev = ([ParallelCorpus.load(folder / name) for name in summary[side]] for side in ("train", "dev"))
     return TrainingData(train, dev, summary["counts"])
-
-
-def read_files(config: DatasetConfig, place: str, report: Report) -> Iterator[tuple[str, Iterable[Row]]]:
-    """Yield each file of a data set, given under the key `place`, and its rows."""
-    read = {"squad": read_squad, "lareqa": read_lareqa}[config.format]
-    for language, paths in _chosen(config, place).items():
-        for path in paths:
-            yield path, rows(read(path, report), language)
 
 
 class _Build:
@@ -150,26 +137,7 @@ def _key(config: DataConfig) -> str:
     against = config.leakage.against.items()
     entries |= {f"data.leakage.against.{name}": evaluation_set(entry) for name, entry in against}
     entries |= {f"data.dev.sets.{name}": entry for name, entry in (config.dev.sets if config.dev else {}).items()}
-    files = {place: _manifest(entry, place) for place, entry in entries.items()}
+    files = {place: manifest(entry, place) for place, entry in entries.items()}
     settings = [config.passage, config.negatives, config.strict, config.leakage.level, config.leakage.action]
     dev = asdict(config.dev) if config.dev else None
     return digest([FORM, settings, dev, {place: asdict(entry) for place, entry in entries.items()}, files])
-
-
-def _manifest(config: DatasetConfig, place: str) -> list[tuple[str, int, int]]:
-    found = _chosen(config, place)
-    states = [(path, os.stat(path)) for paths in found.values() for path in paths]
-    return [(os.path.abspath(path), state.st_size, state.st_mtime_ns) for path, state in states]
-
-
-def _chosen(config: DatasetConfig, place: str) -> dict[str, list[str]]:
-    found = resolve(config.files, f"{place}.files")
-    if None in found:
-        raise InputError(f"{place}.files gives no languages; write {{en: PATH, ...}} or put {{language}} into the path.")
-    for language in config.languages or []:
-        if language not in found:
-            raise InputError(
-                f"{place}.languages names {language!r}, but the files are of {', '.join(found)}"
-                f"{nearest(language, found)}; remove it or add its file."
-            )
-    return {language: paths for language, paths in found.items() if language in (config.languages or found)}

@@ -8,6 +8,8 @@ from hybrid.data.records import Paragraph, Question, Row
 from hybrid.data.report import Report
 from hybrid.runtime.errors import InputError
 
+UNANSWERABLE = "unanswerable"
+
 
 def read_squad(path: str, report: Report | None = None) -> list[Paragraph]:
     """Read the paragraphs of one file; sentences are left empty.
@@ -61,20 +63,31 @@ def question_of(qa: dict[str, Any], context: str, path: str, report: Report) -> 
     name = str(_get(qa, "id", (str, int), f"{path}: a question of {context[:30]!r}"))
     place = f"{path}, id {name}"
     question = _get(qa, "question", str, place).strip()
-    answers = [(answer["text"], answer["answer_start"]) for answer in qa.get("answers") or [] if answer.get("text")]
-    if not answers:
-        cause = "unanswerable" if qa.get("is_impossible") or not qa.get("answers") else "empty answer"
-        return report.note(cause, place, bad=cause == "empty answer")
+    answers = [(answer["text"], answer["answer_start"]) for answer in qa.get("answers") or []]
     if not question:
         return report.note("empty question", place)
-    for text, start in answers:
+    start, text, cause = find_answer(answers, context)
+    if cause:
+        report.note(cause, place, bad=cause != UNANSWERABLE)
+    return None if start is None else Question(name, question, start, text)
+
+
+def find_answer(answers: list[tuple[str, int]], context: str) -> tuple[int | None, str, str | None]:
+    """Return where an answer stands, its text, and what was wrong with it: the place is None where it stands nowhere.
+
+    The first of (text, start) that stands where it says counts, in whatever case; one that stands elsewhere, but only
+    once, is taken from there.
+    """
+    real = [(text, start) for text, start in answers if text]
+    if not real:
+        return None, "", "empty answer" if answers else UNANSWERABLE
+    for text, start in real:
         if start >= 0 and context[start : start + len(text)].casefold() == text.casefold():
-            return Question(name, question, start, text)
-    text, start = answers[0]
+            return start, text, None
+    text = real[0][0]
     if context.count(text) == 1:
-        report.note("answer not at answer_start (taken from where it stands)", place)
-        return Question(name, question, context.index(text), text)
-    return report.note("answer not in its passage", place)
+        return context.index(text), text, "answer not at answer_start (taken from where it stands)"
+    return None, text, "answer not in its passage"
 
 
 def _get(content: Any, key: str, kind: type | tuple[type, ...], place: str) -> Any:

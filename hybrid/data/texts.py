@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 TEXTS, IDS = "texts", "ids"
+BUFFER = 1 << 22  # bytes of text that are written at once
 
 
 class TextWriter:
@@ -17,11 +18,12 @@ class TextWriter:
     """
 
     def __init__(self, folder: Path, name: str = TEXTS):
-        self.ends_file = folder / f"{name}.ends.npy"
+        self.folder, self.name = folder, name
         self.numbers: dict[bytes, int] = {}
         self.ends = array("q")
         self.size = 0
-        self.file = open(folder / f"{name}.utf8", "wb")
+        self.buffer = bytearray()
+        self._flush()
 
     def add(self, text: str) -> int:
         """Return the number of a text, white space at its ends left out."""
@@ -29,14 +31,24 @@ class TextWriter:
         name = hashlib.blake2b(content, digest_size=16).digest()
         number = self.numbers.setdefault(name, len(self.ends))
         if number == len(self.ends):
-            self.size += self.file.write(content)
+            self.buffer += content
+            self.size += len(content)
             self.ends.append(self.size)
+            if len(self.buffer) > BUFFER:
+                self._flush()
         return number
 
     def close(self) -> None:
         """Finish the file; ``Texts`` can read it then."""
-        self.file.close()
-        np.save(self.ends_file, np.array(self.ends, np.int64))
+        self._flush()
+        np.save(self.folder / f"{self.name}.ends.npy", np.array(self.ends, np.int64))
+        digests = np.frombuffer(b"".join(self.numbers), np.uint64).reshape(-1, 2)
+        np.save(self.folder / f"{self.name}.digests.npy", digests)
+
+    def _flush(self) -> None:
+        with open(self.folder / f"{self.name}.utf8", "ab") as file:
+            file.write(self.buffer)
+        self.buffer.clear()
 
 
 class Texts:
@@ -45,6 +57,7 @@ class Texts:
     def __init__(self, folder: Path, name: str = TEXTS):
         self.folder, self.name = folder, name
         self.ends = np.load(folder / f"{name}.ends.npy", mmap_mode="r")
+        self.digests = np.load(folder / f"{name}.digests.npy", mmap_mode="r")
         size = int(self.ends[-1]) if len(self.ends) else 0
         self.bytes = np.memmap(folder / f"{name}.utf8", np.uint8, "r") if size else np.empty(0, np.uint8)
 
@@ -62,8 +75,5 @@ class Texts:
         return map(self.__getitem__, range(len(self)))
 
     def digest(self) -> str:
-        """Return the BLAKE2b digest of all texts, read in pieces."""
-        state = hashlib.blake2b(np.ascontiguousarray(self.ends), digest_size=16)
-        for start in range(0, len(self.bytes), 1 << 24):
-            state.update(self.bytes[start : start + (1 << 24)])
-        return state.hexdigest()
+        """Return the digest of all texts in their order."""
+        return hashlib.blake2b(np.ascontiguousarray(self.digests), digest_size=16).hexdigest()

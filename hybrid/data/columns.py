@@ -1,0 +1,149 @@
+"""Rows whose fields have names: JSON lines, TSV with a line of column names, `datasets` tables."""
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from hybrid.data.config import DatasetConfig
+from hybrid.data.files import parse_json, read_lines
+from hybrid.data.records import Row
+from hybrid.data.report import Report
+from hybrid.data.squad import UNANSWERABLE, find_answer
+from hybrid.runtime.errors import InputError, nearest
+
+FIELDS = ("query", "passage", "query_lang", "passage_lang", "lang", "negatives", "id", "group", "article", "answers")
+TABLES = {".parquet": "parquet", ".arrow": "arrow", ".jsonl": "json", ".csv": "csv"}  # endings, builders of `datasets`
+
+
+class Columns:
+    """Finds the fields of a row under the names that a file gives them."""
+
+    def __init__(self, config: DatasetConfig, place: str):
+        for name in config.columns:
+            if name not in FIELDS:
+                raise InputError(
+                    f"{place}.columns has {name!r}, which is no field{nearest(name, FIELDS)}; fields: {', '.join(FIELDS)}."
+                )
+        self.names = {field: config.columns.get(field, field) for field in FIELDS}
+        self.languages = config.languages
+
+    def row(self, values: Mapping[str, Any], where: str, language: str | None, report: Report) -> Row | None:
+        """Return the Row of one line; notes it in `report` and returns None if it lacks something.
+
+        Args:
+            values: the line's values by column.
+            where: file and line, for errors, and the row's id where it has none.
+            language: that of the file, where the recipe tells it.
+        """
+        found = {field: self._value(values, field) for field in FIELDS}
+        both = found["lang"] or language
+        languages = found["query_lang"] or both, found["passage_lang"] or both
+        name = found["id"]
+        place = f"{where}, id {name}" if name not in (None, "") else where
+        for field, value in (("query", found["query"]), ("passage", found["passage"])):
+            if not isinstance(value, str) or not value.strip():
+                return report.note(f"no {field}", place)
+        for side, code in zip(("query_lang", "passage_lang"), languages, strict=True):
+            if not isinstance(code, str) or not code:
+                return report.note(f"no {side}", place)
+            if self.languages and code not in self.languages:
+                return report.note(f"language {code} is not among those taken", place, bad=False)
+        start = None
+        if isinstance(found["answers"], Mapping):
+            start, _, cause = find_answer(_answers(found["answers"]), found["passage"])
+            if cause:
+                report.note(cause, place, bad=cause != UNANSWERABLE)
+            if start is None:
+                return None
+        return Row(
+            id=str(name) if name not in (None, "") else where,
+            query=found["query"],
+            query_language=str(languages[0]),
+            passage=found["passage"],
+            passage_language=str(languages[1]),
+            answer_start=start,
+            article=_text(found["article"]),
+            group=_text(found["group"]),
+            negatives=_negatives(found["negatives"]),
+            named=name not in (None, ""),
+        )
+
+    def _value(self, values: Mapping[str, Any], field: str) -> Any:
+        name = self.names[field]
+        return name[1:] if name.startswith("=") else values.get(name)
+
+
+def pair_rows(path: str, language: str | None, columns: Columns, report: Report) -> Iterator[Row]:
+    """Yield the rows of a JSONL file, or of a TSV file whose first line names its columns."""
+    header: list[str] | None = None
+    for number, line in read_lines(path):
+        where = f"{path}, line {number}"
+        if header is None and not line.lstrip().startswith("{"):
+            header = line.split("\t")
+            _check_header(header, columns, path)
+            continue
+        values = dict(zip(header, line.split("\t"), strict=False)) if header else parse_json(line, where)
+        if header and line.count("\t") != len(header) - 1:
+            raise InputError(f"{where}: has {line.count(chr(9)) + 1} columns, but the first line names {len(header)}.")
+        if row := columns.row(values, where, language, report):
+            yield row
+
+
+def table_rows(table: Iterable[Mapping[str, Any]], name: str, columns: Columns, report: Report) -> Iterator[Row]:
+    """Yield the rows of a `datasets` table."""
+    for number, values in enumerate(table):
+        if row := columns.row(values, f"{name}, row {number}", None, report):
+            yield row
+
+
+def open_table(config: DatasetConfig, paths: list[str], place: str) -> Iterable[Mapping[str, Any]]:
+    """Open a hub data set, or local Arrow and Parquet files or a folder of ``save_to_disk``, without loading it."""
+    import datasets
+
+    try:
+        if config.hub:
+            return datasets.load_dataset(config.hub, config.subset, split=config.split, revision=config.revision)
+        if os.path.isdir(paths[0]):
+            table = datasets.load_from_disk(paths[0])
+            return table[config.split] if isinstance(table, datasets.DatasetDict) else table
+        builder = TABLES.get(os.path.splitext(paths[0])[1])
+        if not builder:
+            raise InputError(f"{place}.files = {paths[0]}: expected a folder of save_to_disk, or {', '.join(TABLES)}.")
+        return datasets.load_dataset(builder, data_files=paths, split="train", streaming=True)
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(
+            f"{place}: `datasets` cannot open {config.hub or paths[0]} ({_first_line(error)}); check the name, its split "
+            f"{config.split!r} and the network."
+        ) from error
+
+
+def _check_header(header: list[str], columns: Columns, path: str) -> None:
+    for field in ("query", "passage"):
+        if columns.names[field] not in header and not columns.names[field].startswith("="):
+            raise InputError(
+                f"{path}, line 1: names the columns {', '.join(header)[:100]}, but no {columns.names[field]!r}; name it "
+                f"there, or set the data set's columns.{field} to the column that holds it."
+            )
+
+
+def _negatives(value: Any) -> list[str]:
+    """Return negatives given as a list, as JSON in a TSV column, or not at all."""
+    if isinstance(value, str):
+        value = json.loads(value) if value.startswith("[") else [value]
+    return [text for text in value or [] if isinstance(text, str) and text.strip()]
+
+
+def _answers(value: Mapping[str, Any]) -> list[tuple[str, int]]:
+    """Return (text, start) of answers as SQuAD has them on the hub: two lists side by side."""
+    return list(zip(value.get("text") or [], value.get("answer_start") or [], strict=False))
+
+
+def _text(value: Any) -> str | None:
+    return None if value in (None, "") else str(value)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
