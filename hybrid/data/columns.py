@@ -23,7 +23,7 @@ class Columns:
         for name in config.columns:
             if name not in FIELDS:
                 raise InputError(
-                    f"{place}.columns has {name!r}, which is no field{nearest(name, FIELDS)}; fields: {', '.join(FIELDS)}."
+                    f"{place}.columns has {name!r}{nearest(name, FIELDS)}; the fields are {', '.join(FIELDS)}."
                 )
         self.names = {field: config.columns.get(field, field) for field in FIELDS}
         self.languages = config.languages
@@ -115,8 +115,8 @@ def open_table(config: DatasetConfig, paths: list[str], place: str) -> Iterable[
         raise
     except Exception as error:
         raise InputError(
-            f"{place}: `datasets` cannot open {config.hub or paths[0]} ({_first_line(error)}); check the name, its split "
-            f"{config.split!r} and the network."
+            f"{place}: `datasets` cannot open {config.hub or paths[0]} ({_first_line(error)}); check the name, "
+            f"its split {config.split!r} and the network."
         ) from error
 
 
@@ -124,8 +124,8 @@ def _check_header(header: list[str], columns: Columns, path: str) -> None:
     for field in ("query", "passage"):
         if columns.names[field] not in header and not columns.names[field].startswith("="):
             raise InputError(
-                f"{path}, line 1: names the columns {', '.join(header)[:100]}, but no {columns.names[field]!r}; name it "
-                f"there, or set the data set's columns.{field} to the column that holds it."
+                f"{path}, line 1: names the columns {', '.join(header)[:100]}, but no {columns.names[field]!r}; name "
+                f"it there, or set the data set's columns.{field} to the column that holds it."
             )
 
 
