@@ -14,16 +14,15 @@ def hold_out(corpus: ParallelCorpus, config: DevConfig) -> tuple[ParallelCorpus,
     What is trained on shares no article with what is held out, nor a question or passage that happens to be equal.
     Raises InputError if no article would be left.
     """
-    article = corpus.tables.article
-    n_articles = int(article.max()) + 1
-    count = int(config.articles) if config.articles >= 1 else max(1, round(config.articles * n_articles))
-    if count >= n_articles:
+    articles = np.unique(corpus.tables.article)
+    count = int(config.articles) if config.articles >= 1 else max(1, round(config.articles * len(articles)))
+    if count >= len(articles):
         raise InputError(
-            f"data.dev.articles is {config.articles:g}, but data.sets.{corpus.name} has {n_articles} articles; hold "
+            f"data.dev.articles is {config.articles:g}, but data.sets.{corpus.name} has {len(articles)} articles; hold "
             "out fewer, or give data.dev.sets."
         )
     generator = np.random.default_rng(config.seed)
-    held = np.isin(article, generator.permutation(n_articles)[:count])
+    held = np.isin(corpus.tables.article, generator.permutation(articles)[:count])
     chosen = np.zeros(len(corpus), bool)
     chosen[generator.permutation(np.flatnonzero(held))[: config.max_items]] = True
     dev, known = corpus.subset(chosen), Known()

@@ -1,0 +1,80 @@
+"""What the data of a recipe holds: ``python -m hybrid.data DESCRIPTION [--tokenizer DIR] [--data.KEY VALUE ...]``.
+
+DESCRIPTION is a recipe, or a YAML file of its data section alone.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import yaml
+
+from hybrid.data.config import DataConfig
+from hybrid.data.load import load_corpora
+from hybrid.data.statistics import describe
+from hybrid.data.store import TokenStore, token_store
+from hybrid.runtime.errors import InputError
+from hybrid.runtime.logs import log
+
+
+def read_arguments(arguments: list[str]):
+    """Return the data configuration, and the tokenizer's directory or hub id if there is one."""
+    from jsonargparse import ArgumentError, ArgumentParser
+
+    parser = ArgumentParser(prog="python -m hybrid.data", description=__doc__, exit_on_error=False)
+    parser.add_argument("description", help="A recipe, or a YAML file of its data section alone.")
+    parser.add_argument(
+        "--tokenizer", type=str | None, help="Directory or hub id; unset takes model.name of the recipe."
+    )
+    parser.add_class_arguments(DataConfig, "data")
+    content = _read(next((name for name in arguments if not name.startswith("-")), None))
+    try:
+        given = parser.parse_args([f"--data={json.dumps(content.get('data', content))}", *arguments])
+        values = parser.instantiate(given)
+    except ArgumentError as error:
+        raise InputError(f"{error}".replace("\n", " ")) from error
+    return values.data, values.tokenizer or (content.get("model") or {}).get("name")
+
+
+def main(arguments: list[str]) -> None:
+    """Print what the corpora of a description hold."""
+    config, tokenizer = read_arguments(arguments)
+    data = load_corpora(config)
+    for title, corpora in (("training", data.train), ("development", data.dev)):
+        store = _store(corpora, tokenizer, config) if corpora else None
+        for number, corpus in enumerate(corpora):
+            log(f"\n{title} data, digest {corpus.digest}")
+            for line in describe(corpus, config, store, number):
+                log(line)
+    if not tokenizer:
+        log("\nLengths are in characters, as there is no model.name; give --tokenizer DIR for tokens.")
+
+
+def _store(corpora, tokenizer: str | None, config: DataConfig) -> TokenStore | None:
+    if not tokenizer:
+        return None
+    from transformers import AutoTokenizer
+
+    return token_store(corpora, AutoTokenizer.from_pretrained(tokenizer), config.cache)
+
+
+def _read(path: str | None) -> dict:
+    if not path or not Path(path).is_file():
+        raise InputError(
+            f"DESCRIPTION is {path}: there is no such file; give a recipe such as hybrid/recipes/NAME.yaml."
+        )
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: is broken YAML ({' '.join(str(error).split())}); mend it.") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: holds no settings; expected a recipe, or its data section.")
+    return content
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except InputError as error:
+        log(f"error: {error}")
+        sys.exit(2)
