@@ -17,20 +17,21 @@ from hybrid.runtime.logs import log
 from hybrid.runtime.processes import barrier, is_main, rank, world_size
 from hybrid.runtime.tracking import Tracker
 from hybrid.sampling import HybridBatchSampler, Mixture, MixtureError
-from hybrid.training.folder import mark_finished, open_folder
+from hybrid.training.folder import check_folder, mark_finished, open_folder
 from hybrid.training.report import before_and_after, flat, mixture_line, mixture_lines
 
 
 def train(config: Config) -> None:
     """From a configuration to a trained, saved and scored encoder. Every rank runs this."""
+    check_folder(config.folder, config.resume, config.overwrite)
     benchmarks = Benchmarks(config.benchmark, config.folder / "results")
     accelerator = start(config.training.precision, config.training.seed)
-    open_folder(config.folder, config.resume, config.overwrite)
+    data = load_corpora(config.data)
+    sampler = make_sampler(config, data)
+    encoder = make_encoder(config, data).to(accelerator.device)
+    open_folder(config.folder, config.overwrite)
     tracker = Tracker(config.folder, config.training.name, config.tracking)
     try:
-        data = load_corpora(config.data)
-        sampler = make_sampler(config, data)
-        encoder = make_encoder(config, data).to(accelerator.device)
         log_start(config, data, sampler.mixture, tracker)
         before = benchmarks.score(encoder, "before") if config.benchmark.before else {}
         encoder = run(config, data, sampler, encoder, benchmarks, accelerator, tracker)
@@ -58,7 +59,14 @@ def make_encoder(config: Config, data):
     if scratch and not scratch.tokenizer:
         texts = (text for corpus in data.train for text in corpus.texts)
         tokenizer = train_tokenizer(texts, scratch.vocabulary, config.data.passage_max_length)
-    return load_encoder(config.model, tokenizer)
+    encoder = load_encoder(config.model, tokenizer)
+    for key in ("query_max_length", "passage_max_length"):
+        if encoder.max_length and getattr(config.data, key) > encoder.max_length:
+            raise InputError(
+                f"data.{key} is {getattr(config.data, key)}, but the encoder has positions for {encoder.max_length} "
+                "tokens; set it to that or less."
+            )
+    return encoder
 
 
 def log_start(config: Config, data, mixture: Mixture, tracker) -> None:
@@ -89,6 +97,7 @@ def run(config: Config, data, sampler: HybridBatchSampler, encoder, benchmarks: 
     from hybrid.training.batches import make_batches
     from hybrid.training.engine import Engine
     from hybrid.training.loop import Hooks, Loop
+    from hybrid.training.realised import Realised
 
     store = token_store(data.train, encoder.tokenizer, config.data.cache)
     collator = Collator(data.train, store, config.data, encoder.tokenizer, encoder.prefixes)
@@ -98,10 +107,15 @@ def run(config: Config, data, sampler: HybridBatchSampler, encoder, benchmarks: 
         keep=lambda state: save(config, encoder, data, {}, state),
         state=lambda step: {"sampler": sampler.state_dict(step), "run_id": tracker.run_id},
     )
-    loop = Loop(config.training, engine, hooks, config.folder, tracker)
+    realised = Realised([sampler.mixture.name(stream) for stream in range(len(sampler.mixture.items))])
+    loop = Loop(config.training, engine, hooks, realised, config.folder, tracker)
     if config.resume:
         loop.resume(sampler)
     loop.run(make_batches(sampler, collator, config.training.workers))
+    rows = realised.total()
+    if is_main():
+        write_json(config.folder / "rows.json", rows)
+    tracker.artifact(config.folder / "rows.json")
     return loop.kept(lambda: load_encoder(ModelConfig(name=str(config.folder / "model"))))
 
 

@@ -3,6 +3,7 @@
 import re
 import sys
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from hybrid.data.config import DataConfig
@@ -49,8 +50,9 @@ class Config:
 
 def make_parser():
     """Return the parser of train.py: every field of the configuration is a flag and a key of the YAML file."""
-    from jsonargparse import ActionConfigFile, ArgumentParser
+    from jsonargparse import ActionConfigFile, ArgumentParser, set_parsing_settings
 
+    set_parsing_settings(docstring_parse_attribute_docstrings=True)
     parser = ArgumentParser(
         prog="train.py",
         description="Train a language-agnostic dense retriever on hybrid batches. Without --config: the quickstart.",
@@ -80,6 +82,7 @@ def read_config(arguments: list[str] | None = None) -> Config:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if not any(argument.split("=")[0] == "--config" for argument in arguments):
         arguments = ["--config", str(QUICKSTART), *arguments]
+    _refuse_broken_yaml(arguments)
     parser = make_parser()
     try:
         values = parser.parse_args(arguments)
@@ -93,14 +96,48 @@ def read_config(arguments: list[str] | None = None) -> Config:
     return config
 
 
+def _refuse_broken_yaml(arguments: list[str]) -> None:
+    """Raise InputError for a --config file that is missing or no YAML mapping, with the place of the fault."""
+    import yaml
+
+    named = [b for a, b in pairwise([*arguments, ""]) if a == "--config"]
+    named += [argument.partition("=")[2] for argument in arguments if argument.startswith("--config=")]
+    for path in named:
+        try:
+            value = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise InputError(f"--config {path}: cannot be read ({error.strerror}); give a recipe's path.") from error
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise InputError(f"--config {path}: is no valid YAML ({' '.join(str(error).split())}); mend it.") from error
+        if not isinstance(value, dict):
+            raise InputError(f"--config {path}: holds no sections; expected keys such as data, mixture and training.")
+
+
 def _sentence(error: Exception, parser) -> str:
-    """Return jsonargparse's complaint as one sentence, with the nearest known key for an unknown one."""
+    """Return jsonargparse's complaint as one sentence that begins with the key, and ends with the remedy."""
     text = " ".join(str(error).split())
-    unknown = re.search(r"(?:Unrecognized arguments: --|Key ['\"]?)([\w.]+)", text)
-    if unknown:
-        known = {action.dest for action in parser._actions}
-        return f"{text}{nearest(unknown[1], known)}; --help lists all keys."
+    known = {action.dest for action in parser._actions}
+    if found := re.search(r"unrecognized arguments: --([\w.]+)|Group '(\w+)' does not accept option '([\w.]+)'", text):
+        key = found[1] or f"{found[2]}.{found[3]}"
+        return f"{key} is not known{nearest(key, known)}; --help lists all keys."
+    place = re.search(r'Parser key "([\w.]+)"', text)
+    if found := re.search(r"Option '([\w.]+)' is not accepted", text):
+        if not place:
+            return f"{found[1]} is not known{nearest(found[1], known)}; --help lists all keys."
+        return f"{place[1]}: {found[1]!r} is not known there; --help names the type, whose fields are its keys."
+    key = place[1] if place else "the configuration"
+    if found := re.search(r"Expected an? (.+?)\.? Got value: (.+)", text):
+        return f"{key} is {found[2]!r}; expected {_plain(found[1])}."
+    if found := re.search(r"Given value: (.+)$", text):
+        expected = [_plain(kind) for kind in re.findall(r"Expected an? (typing\.Literal\[.*?\]|<class '\w+'>)", text)]
+        return f"{key} is {found[1]!r}; expected {' or '.join(expected) or 'another type, see --help'}."
     return text
+
+
+def _plain(kind: str) -> str:
+    """Return a type as users write it: ``'mean', 'cls'`` or ``int``; null for NoneType."""
+    inner = re.sub(r"typing\.Literal\[(.*)\]|<class '(\w+)'>", lambda m: m[1] or m[2], kind)
+    return "null" if inner == "NoneType" else f"one of {inner}" if "," in inner else inner
 
 
 def _check_across_rooms(config: Config) -> None:

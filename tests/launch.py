@@ -8,17 +8,21 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 
 
-def launch(script: str | Path, *arguments: str, processes: int = 2, timeout: int = 300, **environment: str) -> str:
+def environment(**more: str) -> dict[str, str]:
+    """Return the variables under which accelerate really starts several processes on a CPU, one thread each."""
+    return os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)} | more
+
+
+def launch(script: str | Path, *arguments: str, processes: int = 2, timeout: int = 300, **variables: str) -> str:
     """Run a script with accelerate on `processes` gloo processes, return what it printed; fails with its output."""
     command = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch"]
     command += ["--multi_gpu"] if processes > 1 else []
     command += ["--num_processes", str(processes), "--num_machines", "1", "--mixed_precision", "no"]
     command += ["--dynamo_backend", "no", "--main_process_port", "0", str(script), *map(str, arguments)]
-    extra = {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         command,
         cwd=ROOT,
-        env=os.environ | extra | environment,
+        env=environment(**variables),
         capture_output=True,
         text=True,
         timeout=timeout,

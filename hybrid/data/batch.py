@@ -50,4 +50,5 @@ class Batch:
             passage_groups=tensor(self.passage_groups),
             negative_owner=tensor(self.negative_owner),
             rows=self.rows,
+            streams=self.streams,
         )

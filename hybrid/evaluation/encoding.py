@@ -20,7 +20,7 @@ import torch
 from hybrid.evaluation.vectors import SHARD, Vectors, shard_count, shard_path
 from hybrid.runtime.errors import InputError
 from hybrid.runtime.files import atomic_file, read_json, write_json
-from hybrid.runtime.logs import log, progress
+from hybrid.runtime.logs import log, progress, warn
 from hybrid.runtime.processes import barrier, gather_objects, is_main, rank, world_size
 from hybrid.runtime.ragged import Ragged
 
@@ -57,6 +57,9 @@ def encode(
 
     Raises InputError on every rank if an embedding is not finite, naming the texts.
     """
+    if encoder.max_length and max_length > encoder.max_length:
+        warn(f"{side}: the model takes {encoder.max_length} tokens, not {max_length}; longer texts are cut at that.")
+        max_length = encoder.max_length
     distinct, rows = _distinct(texts)
     manifest = {
         "model": model_digest,

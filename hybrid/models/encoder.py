@@ -57,6 +57,16 @@ class Encoder(nn.Module):
         """D, the length of an embedding."""
         return self.projection.out_features if self.projection else self.backbone.config.hidden_size
 
+    @property
+    def max_length(self) -> int | None:
+        """Tokens of the longest text that the backbone has positions for, None where it takes any (relative ones)."""
+        positions = getattr(self.backbone.config, "max_position_embeddings", None)
+        if positions is None or not hasattr(self.backbone, "embeddings"):
+            return None
+        # RoBERTa's family counts positions from the padding token's id on.
+        padding = getattr(self.backbone.embeddings, "padding_idx", None)
+        return positions if padding is None else positions - padding - 1
+
     def forward(self, tokens: Ragged) -> Tensor:
         """Encode N texts, special tokens and prefixes included: returns [N, D] in float32, each of length 1.
 

@@ -16,6 +16,7 @@ from hybrid.training.config import TrainingConfig
 from hybrid.training.engine import Engine
 from hybrid.training.flops import peak_flops
 from hybrid.training.meter import Meter, line
+from hybrid.training.realised import Realised
 
 Scores = dict[str, float]
 
@@ -46,8 +47,6 @@ class Hooks:
     """Scores of the development split; called on every rank."""
     keep: Callable[[dict[str, Tensor]], None] | None = None
     """Save the encoder with these parameters, as the best so far or the last; called on every rank."""
-    counts: Callable[[int], Scores] | None = None
-    """Realised share of each kind after a number of steps."""
     state: Callable[[int], dict] | None = None
     """What a checkpoint holds beside weights and progress (sampler, digests, MLflow run)."""
 
@@ -55,9 +54,17 @@ class Hooks:
 class Loop:
     """Runs an engine over batches from where `progress` stands."""
 
-    def __init__(self, config: TrainingConfig, engine: Engine, hooks: Hooks, folder: Path, tracker: Tracker):
+    def __init__(
+        self,
+        config: TrainingConfig,
+        engine: Engine,
+        hooks: Hooks,
+        realised: Realised,
+        folder: Path,
+        tracker: Tracker,
+    ):
         self.config, self.engine, self.hooks = config, engine, hooks
-        self.folder, self.tracker = folder, tracker
+        self.realised, self.folder, self.tracker = realised, folder, tracker
         self.progress = Progress()
 
     def run(self, batches) -> Progress:
@@ -72,6 +79,7 @@ class Loop:
                 result = self.engine.step(batch, done.step)
                 done.step += 1
                 meter.add(batch, result)
+                self.realised.add(batch.streams)
                 bar.update(1)
                 self._note_skip(result)
                 if done.step % config.log_every == 0 or done.step == config.steps:
@@ -94,6 +102,7 @@ class Loop:
         sampler.load_state_dict(state["sampler"])
         load_checkpoint(found, self.engine.accelerator)
         self.progress = Progress(**state["progress"])
+        self.realised.restore(state["rows"])
         log(f"resumed at step {self.progress.step} from {found}")
 
     def kept(self, load: Callable[[], Encoder]) -> Encoder:
@@ -111,8 +120,8 @@ class Loop:
     def _report(self, values: Scores) -> None:
         step = self.progress.step
         log(line(step, self.config.steps, values))
-        shares = self.hooks.counts(step) if self.hooks.counts else {}
-        self.tracker.metrics({f"train/{key}": value for key, value in values.items()} | shares, step)
+        rows = self.realised.metrics(self.realised.total())
+        self.tracker.metrics({f"train/{key}": value for key, value in values.items()} | rows, step)
 
     def _note_skip(self, result) -> None:
         if result.skipped:
@@ -146,6 +155,10 @@ class Loop:
     def _checkpoint(self) -> None:
         every, step = self.config.checkpoint_every, self.progress.step
         if every and step % every == 0 and step < self.config.steps:
-            state = {"progress": vars(self.progress), **(self.hooks.state(step) if self.hooks.state else {})}
+            state = {
+                "progress": vars(self.progress),
+                "rows": self.realised.total(),
+                **(self.hooks.state(step) if self.hooks.state else {}),
+            }
             accelerator = self.engine.accelerator
             save_checkpoint(self.folder / "checkpoints", step, accelerator, state, self.config.keep_last)

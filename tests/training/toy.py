@@ -60,4 +60,5 @@ def toy_batch(step: int, size: int, rank: int = 0, world: int = 1, negatives: bo
         passage_groups=torch.cat([groups[mine], hard_groups[hard_mine]]),
         negative_owner=torch.from_numpy(owners)[hard_mine] - first,
         rows=np.zeros((len(mine), 4), np.int64),
+        streams=np.zeros(len(mine), np.int64),
     )
