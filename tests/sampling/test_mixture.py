@@ -65,7 +65,7 @@ def test_exponents_go_from_uniform_to_proportional():
 
 def test_weights_replace_exponents_and_leave_out_what_they_do_not_name():
     config = MixtureConfig(
-        monolingual="1/2", language_weights={"en": 3, "de": 1}, pair_weights={"en:de": 0.1, "de:en": 0.2}
+        monolingual="1/2", language_weights={"en": 3, "de": 1}, pair_weights={"en:de": "1/9", "de:en": "2/9"}
     )
     found = shares(Mixture(config, [ALL]))
     assert found == {
@@ -83,6 +83,19 @@ def test_languages_and_pairs_can_be_left_out():
     assert sorted(shares(found)) == ["cross_lingual/all/de:en", "monolingual/all/de", "monolingual/all/en"]
     assert list(shares(Mixture(MixtureConfig(monolingual=1, languages=["fr"]), [ALL]))) == ["monolingual/all/fr"]
     assert len(shares(Mixture(MixtureConfig(min_items=61), [ALL]))) == 2 + 2
+
+
+def test_the_table_names_what_the_streams_are():
+    mixture = Mixture(MixtureConfig(), [ALL, ONLY_DE])
+    table = mixture.table()
+    assert sum(row["share"] for row in table) == pytest.approx(1)
+    for i, row in enumerate(table):
+        codes = row["query"] if row["kind"] == "monolingual" else f"{row['query']}:{row['passage']}"
+        assert mixture.name(i) == f"{row['kind']}/{row['dataset']}/{codes}"
+        assert row["items"] == mixture.items[i]
+    assert {(row["query"], row["passage"]) for row in table} == {
+        (q, p) for q in ("de", "en", "fr") for p in ("de", "en", "fr")
+    }
 
 
 def test_streams_know_their_items():
