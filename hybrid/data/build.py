@@ -116,12 +116,18 @@ class Builder:
             self.pool.extend(key)
         return self.pools[key]
 
-    def finish(self, name: str) -> ParallelCorpus:
-        """Return the corpus of all rows. Raises InputError if there is none."""
+    def finish(self, name: str, expected: Iterable[str]) -> ParallelCorpus:
+        """Return the corpus of all rows. Raises InputError if there is none, or none in an expected language."""
         self.texts.close()
         self.ids.close()
         if not self.rows["item"]:
             raise InputError(f"{self.report.name}: its files hold no usable row; {'; '.join(self.report.lines())}")
+        for language in expected:
+            if language not in self.languages.numbers:
+                raise InputError(
+                    f"{self.report.name}: language {language!r} has no usable row; mend its files or leave it out. "
+                    f"{' '.join(self.report.lines())}"
+                )
         rows = {column: np.array(values, np.int64) for column, values in self.rows.items()}
         order = sorted(self.languages.numbers)
         place = np.argsort(np.argsort(list(self.languages.numbers)))

@@ -90,34 +90,36 @@ def pair_rows(path: str, language: str | None, columns: Columns, report: Report)
             yield row
 
 
-def table_rows(table: Iterable[Mapping[str, Any]], name: str, columns: Columns, report: Report) -> Iterator[Row]:
-    """Yield the rows of a `datasets` table."""
-    for number, values in enumerate(table):
-        if row := columns.row(values, f"{name}, row {number}", None, report):
-            yield row
-
-
-def open_table(config: DatasetConfig, paths: list[str], place: str) -> Iterable[Mapping[str, Any]]:
-    """Open a hub data set, or local Arrow and Parquet files or a folder of ``save_to_disk``, without loading it."""
-    import datasets
-
+def table_rows(config: DatasetConfig, paths: list[str], place: str, report: Report) -> Iterator[Row]:
+    """Yield the rows of a hub data set, of local Arrow or Parquet files, or of a folder of ``save_to_disk``."""
+    columns, name = Columns(config, place), config.hub or ", ".join(paths)
+    number = -1
     try:
-        if config.hub:
-            return datasets.load_dataset(config.hub, config.subset, split=config.split, revision=config.revision)
-        if os.path.isdir(paths[0]):
-            table = datasets.load_from_disk(paths[0])
-            return table[config.split] if isinstance(table, datasets.DatasetDict) else table
-        builder = TABLES.get(os.path.splitext(paths[0])[1])
-        if not builder:
-            raise InputError(f"{place}.files = {paths[0]}: expected a folder of save_to_disk, or {', '.join(TABLES)}.")
-        return datasets.load_dataset(builder, data_files=paths, split="train", streaming=True)
+        for number, values in enumerate(_open_table(config, paths, place)):
+            if row := columns.row(values, f"{name}, row {number}", None, report):
+                yield row
     except InputError:
         raise
     except Exception as error:
+        first_line = (str(error).splitlines() or [type(error).__name__])[0][:200]
         raise InputError(
-            f"{place}: `datasets` cannot open {config.hub or paths[0]} ({_first_line(error)}); check the name, "
-            f"its split {config.split!r} and the network."
+            f"{place}: `datasets` cannot read {name} after row {number} ({first_line}); check the name, its split "
+            f"{config.split!r} and the network."
         ) from error
+
+
+def _open_table(config: DatasetConfig, paths: list[str], place: str) -> Iterable[Mapping[str, Any]]:
+    import datasets
+
+    if config.hub:
+        return datasets.load_dataset(config.hub, config.subset, split=config.split, revision=config.revision)
+    if os.path.isdir(paths[0]):
+        table = datasets.load_from_disk(paths[0])
+        return table[config.split] if isinstance(table, datasets.DatasetDict) else table
+    builder = TABLES.get(os.path.splitext(paths[0])[1])
+    if not builder:
+        raise InputError(f"{place}.files = {paths[0]}: expected a folder of save_to_disk, or {', '.join(TABLES)}.")
+    return datasets.load_dataset(builder, data_files=paths, split="train", streaming=True)
 
 
 def _check_header(header: list[str], columns: Columns, path: str) -> None:
@@ -143,7 +145,3 @@ def _answers(value: Mapping[str, Any]) -> list[tuple[str, int]]:
 
 def _text(value: Any) -> str | None:
     return None if value in (None, "") else str(value)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]

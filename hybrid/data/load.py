@@ -11,7 +11,7 @@ from hybrid.data.corpus import ParallelCorpus
 from hybrid.data.dev import check_apart, hold_out
 from hybrid.data.leakage import Known, evaluation_set, leaking
 from hybrid.data.report import Report
-from hybrid.data.sources import manifest, read_files
+from hybrid.data.sources import expected_languages, manifest, read_files
 from hybrid.runtime.errors import InputError
 from hybrid.runtime.files import digest, read_json, write_json
 from hybrid.runtime.logs import log, warn
@@ -65,7 +65,7 @@ class _Build:
         builder = Builder(folder, self.config, report)
         for file, content in read_files(entry, place, report):
             builder.add(content, file)
-        corpus = builder.finish(name)
+        corpus = builder.finish(name, expected_languages(entry, place))
         self.warnings += report.lines()
         self.counts |= {f"rows/{name}/{cause}": count for cause, count in report.counts.items()}
         return corpus

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterable, Iterator
 
-from hybrid.data.columns import Columns, open_table, pair_rows, table_rows
+from hybrid.data.columns import Columns, pair_rows, table_rows
 from hybrid.data.config import DatasetConfig, Files
 from hybrid.data.files import expand, resolve
 from hybrid.data.lareqa import read_lareqa
@@ -35,6 +35,13 @@ def manifest(config: DatasetConfig, place: str) -> list[tuple[str, int, int]]:
     return [(os.path.abspath(path), state.st_size, state.st_mtime_ns) for path, state in states]
 
 
+def expected_languages(config: DatasetConfig, place: str) -> list[str]:
+    """Return the languages of which a data set must have rows: those that it names, or that its files are of."""
+    if config.languages or not config.files:
+        return config.languages or []
+    return [language for language in resolve(config.files, f"{place}.files") if language]
+
+
 def _read_paragraphs(config: DatasetConfig, place: str, report: Report) -> Iterator[Source]:
     read = read_squad if config.format == "squad" else read_lareqa
     for language, paths in _by_language(config.files, f"{place}.files", config, place).items():
@@ -61,8 +68,7 @@ def _read_trec(config: DatasetConfig, place: str, report: Report) -> Iterator[So
 
 def _read_hub(config: DatasetConfig, place: str, report: Report) -> Iterator[Source]:
     paths = _flat(config.files, place)
-    name = config.hub or ", ".join(paths)
-    yield name, table_rows(open_table(config, paths, place), name, Columns(config, place), report)
+    yield config.hub or paths[0], table_rows(config, paths, place, report)
 
 
 READERS = {

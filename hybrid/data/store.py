@@ -83,10 +83,10 @@ def ragged_range(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
 def _build(folder: Path, texts: Texts, name: str, tokenizer: str) -> None:
     """Tokenise in parts, by one process per core, and join the parts in order."""
     (folder / TOKENIZER).write_text(tokenizer, encoding="utf-8")
-    ranges = list(_parts(texts))
+    parts = len(list(_parts(texts, PART_BYTES)))
     lengths = []
     with open(folder / IDS, "wb") as file, progress(len(texts), f"tokenising {name}", "texts") as bar:
-        for number in _tokenised(folder, texts, len(ranges)):
+        for number in _tokenised(folder, texts, parts):
             part = folder / f"part-{number}.npz"
             with np.load(part) as result:
                 file.write(result["ids"])
@@ -103,9 +103,9 @@ def _tokenised(folder: Path, texts: Texts, parts: int) -> Iterator[int]:
     """
     workers = min(cores(), parts)
     if workers < 2:
-        yield from tokenise_parts(folder, texts, 0, 1)
+        yield from tokenise_parts(folder, texts, PART_BYTES, 0, 1)
         return
-    command = [sys.executable, "-m", __name__, str(folder), str(texts.folder)]
+    command = [sys.executable, "-m", __name__, str(folder), str(texts.folder), str(PART_BYTES)]
     path = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
     environment = os.environ | {"TOKENIZERS_PARALLELISM": "false", "PYTHONPATH": path}
     pipes = {"stdout": PIPE, "text": True, "env": environment}
@@ -119,10 +119,10 @@ def _tokenised(folder: Path, texts: Texts, parts: int) -> Iterator[int]:
             yield number
 
 
-def tokenise_parts(folder: Path, texts: Texts, first: int, step: int) -> Iterator[int]:
-    """Write the files of parts `first`, `first` + `step` ... and yield their numbers."""
+def tokenise_parts(folder: Path, texts: Texts, size: int, first: int, step: int) -> Iterator[int]:
+    """Write the files of parts `first`, `first` + `step` ..., of `size` bytes of text each, and yield their numbers."""
     tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
-    for number, part in list(enumerate(_parts(texts)))[first::step]:
+    for number, part in list(enumerate(_parts(texts, size)))[first::step]:
         ids, lengths = [np.empty(0, np.int32)], []
         for start in range(part.start, part.stop, BATCH):
             batch = [texts[text] for text in range(start, min(start + BATCH, part.stop))]
@@ -133,10 +133,9 @@ def tokenise_parts(folder: Path, texts: Texts, first: int, step: int) -> Iterato
         yield number
 
 
-def _parts(texts: Texts) -> Iterator[range]:
-    """Yield ranges of texts of about PART_BYTES each."""
-    size = int(texts.ends[-1])
-    edges = np.searchsorted(texts.ends, np.arange(PART_BYTES, size, PART_BYTES)).tolist()
+def _parts(texts: Texts, size: int) -> Iterator[range]:
+    """Yield ranges of texts of about `size` bytes each."""
+    edges = np.searchsorted(texts.ends, np.arange(size, int(texts.ends[-1]), size)).tolist()
     edges = sorted({0, *edges, len(texts)})
     yield from (range(start, stop) for start, stop in pairwise(edges))
 
@@ -145,9 +144,9 @@ def _mapped(path: Path) -> np.ndarray:
     return np.memmap(path, np.int32, "r") if path.stat().st_size else np.empty(0, np.int32)
 
 
-def _worker(folder: str, texts: str, first: str, step: str) -> None:
+def _worker(folder: str, texts: str, *numbers: str) -> None:
     """Run as a process: say each part that is done, and wait for nothing."""
-    for number in tokenise_parts(Path(folder), Texts(Path(texts)), int(first), int(step)):
+    for number in tokenise_parts(Path(folder), Texts(Path(texts)), *map(int, numbers)):
         print(number, flush=True)
 
 

@@ -1,0 +1,159 @@
+"""The corpus: items ordered by their languages, groups across languages, nothing lost on the way."""
+
+import pickle
+
+import numpy as np
+import pytest
+
+from hybrid.data.config import DataConfig, DatasetConfig
+from hybrid.data.load import load_corpora
+from hybrid.runtime.errors import InputError
+from tests.data.toy import ARTICLES, TRANSLATED, make_config, make_corpus, names_of, squad, write
+
+
+def test_blocks_cover_all_items_and_tell_the_languages_of_each(toy):
+    assert toy.languages == ("de", "en")
+    assert [block.start for block in toy.blocks] == [0, *[block.stop for block in toy.blocks[:-1]]]
+    assert toy.blocks[-1].stop == len(toy) == 5
+    found = {names: block.languages for block in toy.blocks for names in names_of(toy, range(block.start, block.stop))}
+    assert found == {"b1": (0, 1), "b2": (0, 1), "t1": (0, 1), "b3": (1,), "m1": (1,)}
+
+
+def test_every_item_has_the_text_of_its_file_in_each_language(toy):
+    expected = {
+        (name, code): (question, context, answer)
+        for code, articles in (("en", ARTICLES), ("de", TRANSLATED))
+        for paragraphs in articles.values()
+        for context, qas in paragraphs
+        for name, question, answer in qas
+    }
+    seen = {}
+    for items, language, rows in toy.each_query():
+        for item, row in zip(items, rows, strict=True):
+            candidate = toy.tables.answer[toy.passage_rows(np.array([item]), np.array([language]))[0]]
+            key = toy.item_name(item), toy.languages[language]
+            sentence = toy.texts[toy.tables.candidate_sentence[candidate]]
+            assert expected[key][2] in sentence
+            assert sentence in expected[key][1]
+            paragraph = toy.texts[toy.tables.candidate_passage[candidate]]
+            seen[key] = (toy.texts[toy.tables.query_text[row]], paragraph, expected[key][2])
+    assert seen == expected
+
+
+def test_an_item_is_not_to_be_had_in_a_language_that_it_lacks(toy):
+    item = np.array([names_of(toy).index("m1")])
+    with pytest.raises(IndexError, match="does not exist"):
+        toy.query_rows(item, np.array([0]))
+
+
+def test_groups_join_what_shares_a_scored_text_in_any_language(tmp_path):
+    english = {
+        "A": [("One is red. Two is blue.", [("1", "Red?", "red"), ("2", "Blue?", "blue"), ("3", "One?", "One")])]
+    }
+    german = {"A": [("Eins ist rot und zwei ist blau.", [("1", "Rot?", "rot"), ("2", "Blau?", "blau")])]}
+    alone = make_corpus(tmp_path / "a", {"en": english})
+    both = make_corpus(tmp_path / "b", {"en": english, "de": german})
+    assert _partition(alone) == {frozenset("13"), frozenset("2")}
+    assert _partition(both) == {frozenset("123")}
+    paragraphs = make_corpus(tmp_path / "c", {"en": english}, passage="paragraph")
+    assert _partition(paragraphs) == {frozenset("123")}
+
+
+def test_group_numbers_are_dense_and_candidates_agree_with_items(toy):
+    assert sorted(set(toy.groups.tolist())) == list(range(toy.groups.max() + 1))
+    for items, _, rows in toy.each_passage():
+        assert (toy.tables.candidate_group[toy.tables.answer[rows]] == toy.groups[items]).all()
+    answers = np.unique(toy.tables.answer)
+    others = np.delete(toy.tables.candidate_group, answers)
+    assert len(set(others.tolist())) == len(others)
+    assert others.min() > toy.groups.max()
+
+
+def test_an_id_twice_with_different_text_is_reported_and_the_first_kept(tmp_path):
+    twice = {"A": [("Tea is old.", [("1", "Old?", "Tea"), ("1", "New?", "old"), ("2", "Who?", "Tea")])]}
+    config = make_config(tmp_path, {"en": twice})
+    data = load_corpora(config)
+    assert data.counts["rows/toy/id twice with different text (the first is kept)"] == 1
+    assert data.train[0].texts[data.train[0].tables.query_text[0]] == "Old?"
+    assert len(data.train[0]) == 2
+    config.strict = True
+    with pytest.raises(InputError, match=r"en\.json, id 1: id twice"):
+        load_corpora(config)
+
+
+def test_a_subset_keeps_texts_alignment_and_groups(toy):
+    names = names_of(toy)
+    keep = np.array([name in ("b1", "b3", "m1") for name in names])
+    small = toy.subset(keep)
+    assert names_of(small) == [name for name in names if name in ("b1", "b3", "m1")]
+    for items, language, rows in small.each_query():
+        for item, row in zip(items, rows, strict=True):
+            before = toy.query_rows(np.array([names.index(small.item_name(item))]), np.array([language]))
+            assert small.tables.query_text[row] == toy.tables.query_text[before[0]]
+    assert sorted(set(small.groups.tolist())) == list(range(small.groups.max() + 1))
+    assert len(np.unique(small.tables.candidate_group)) == len(np.unique(toy.tables.candidate_group))
+    assert small.digest != toy.digest
+
+
+def test_the_digest_follows_the_content_not_the_place(tmp_path):
+    one, same = (make_corpus(tmp_path / name, {"en": ARTICLES, "de": TRANSLATED}) for name in ("a", "b"))
+    other = make_corpus(tmp_path / "c", {"en": ARTICLES})
+    assert one.digest == same.digest != other.digest
+    assert pickle.loads(pickle.dumps(one)).digest == one.digest
+    assert one.subset(np.ones(len(one), bool)).digest == one.digest
+
+
+def test_a_warm_start_does_not_read_the_corpus_and_a_changed_file_does(tmp_path, monkeypatch):
+    config = make_config(tmp_path, {"en": ARTICLES})
+    first = load_corpora(config)
+    monkeypatch.setattr("hybrid.data.load.read_files", _never)
+    again = load_corpora(config)
+    assert again.counts == first.counts
+    assert again.train[0].digest == first.train[0].digest
+    write(tmp_path / "en.json", squad(TRANSLATED))
+    with pytest.raises(AssertionError, match="read"):
+        load_corpora(config)
+
+
+def test_paragraphs_give_back_what_was_read(toy):
+    paragraphs = toy.paragraphs()
+    assert sorted(paragraphs) == ["de", "en"]
+    english = {paragraph.context: paragraph for paragraph in paragraphs["en"]}
+    assert set(english) == {context for content in ARTICLES.values() for context, _ in content}
+    bridge = english[ARTICLES["Bridge"][1][0]]
+    assert [bridge.context[start:stop] for start, stop in bridge.sentences] == [
+        "Engineers chose steel.",
+        "Wood was too weak.",
+    ]
+    assert {question.id for question in bridge.questions} == {"b2", "b3"}
+
+
+def test_white_space_before_a_paragraph_moves_no_sentence(tmp_path):
+    corpus = make_corpus(tmp_path, {"en": {"A": [("\n  One is red. Two is blue. ", [("1", "Blue?", "blue")])]}})
+    paragraph = corpus.paragraphs()["en"][0]
+    assert [paragraph.context[start:stop] for start, stop in paragraph.sentences] == ["One is red.", "Two is blue."]
+    assert corpus.texts[corpus.tables.candidate_sentence[corpus.tables.answer[0]]] == "Two is blue."
+
+
+def test_settings_that_contradict_each_other_are_refused_by_key():
+    sets = {"a": DatasetConfig(files={"en": "x"})}
+    for settings, key in (
+        ({"sets": {}}, "data.sets"),
+        ({"sets": sets, "hard_negatives": -1}, "data.hard_negatives"),
+        ({"sets": sets, "hard_negatives": 1, "passage": "paragraph"}, "data.negatives"),
+        ({"sets": sets, "query_max_length": 2}, "data.query_max_length"),
+        ({"sets": {"a": DatasetConfig()}}, "data.sets.a.files"),
+        ({"sets": {"a": DatasetConfig(files="x", columns={"query": "q"})}}, "data.sets.a.columns"),
+        ({"sets": {"a": DatasetConfig(format="trec", files="x")}}, "data.sets.a"),
+    ):
+        with pytest.raises(InputError, match=key):
+            DataConfig(**settings)
+
+
+def _partition(corpus) -> set[frozenset[str]]:
+    names = np.array(names_of(corpus))
+    return {frozenset(names[corpus.groups == group].tolist()) for group in set(corpus.groups.tolist())}
+
+
+def _never(*_):
+    raise AssertionError("the source files were read")

@@ -1,0 +1,127 @@
+"""The token store: every text once, the same however it is built, whole or not there."""
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from subprocess import PIPE, Popen
+
+import numpy as np
+import pytest
+
+from hybrid.data import store as store_module
+from hybrid.data.cache import built_once
+from hybrid.data.store import token_store
+from hybrid.runtime.errors import InputError
+from tests.data.toy import ARTICLES, TRANSLATED, make_corpus
+
+ROOT = Path(__file__).parents[2]
+BUILD = """
+import sys, time
+from pathlib import Path
+from subprocess import PIPE, Popen
+from hybrid.data.cache import built_once
+def build(folder):
+    with open(sys.argv[2], "a") as log: print("built", file=log)
+    (folder / "half").write_text("x"); time.sleep(float(sys.argv[3])); (folder / "whole").write_text("x")
+print((built_once(Path(sys.argv[1]), build) / "whole").exists())
+"""
+
+
+def tokens_of(store, corpus: int, texts) -> list[list[int]]:
+    ids, lengths = store.tokens(corpus, np.array(texts))
+    return [part.tolist() for part in np.split(ids, np.cumsum(lengths)[:-1])]
+
+
+def test_every_text_has_its_tokens_without_special_ones(toy, tokenizer, tmp_path):
+    store = token_store([toy], tokenizer, tmp_path)
+    expected = tokenizer(list(toy.texts), add_special_tokens=False)["input_ids"]
+    assert tokens_of(store, 0, range(len(toy.texts))) == expected
+    backwards = np.arange(len(toy.texts))[::-1]
+    assert tokens_of(store, 0, backwards) == expected[::-1]
+
+
+def test_processes_give_the_store_that_one_process_gives(tmp_path, tokenizer, monkeypatch):
+    articles = {
+        f"A{n}": [(f"Text {n} of many. " * 9 + "End.", [(str(n), f"Question {n}?", f"Text {n}")])] for n in range(300)
+    }
+    corpus = make_corpus(tmp_path, {"en": articles})
+    one = token_store([corpus], tokenizer, tmp_path / "one")
+    monkeypatch.setattr(store_module, "cores", lambda: 3)
+    monkeypatch.setattr(store_module, "PART_BYTES", 9000)
+    started = []
+    monkeypatch.setattr(
+        store_module, "Popen", lambda *command, **pipes: started.append(Popen(*command, **pipes)) or started[-1]
+    )
+    many = token_store([corpus], tokenizer, tmp_path / "many")
+    assert len(started) == 3
+    assert (one.ids[0] == many.ids[0]).all()
+    assert (one.ends[0] == many.ends[0]).all()
+
+
+def test_truncation_and_padding_left_on_by_a_call_change_nothing(toy, tokenizer, tmp_path):
+    first = token_store([toy], tokenizer, tmp_path)
+    tokenizer(["a b c d e f", "a"], truncation=True, max_length=4, padding=True)
+    assert token_store([toy], tokenizer, tmp_path).folders == first.folders
+
+
+def test_another_corpus_costs_only_its_own_tokens(tmp_path, toy, tokenizer):
+    other = make_corpus(tmp_path / "other", {"en": {"Tea": ARTICLES["Tea"]}})
+    first = token_store([toy], tokenizer, tmp_path)
+    assert token_store([toy, other], tokenizer, tmp_path).folders[0] == first.folders[0]
+    assert make_corpus(tmp_path / "same", {"en": ARTICLES, "de": TRANSLATED}).texts_digest == toy.texts_digest
+
+
+def test_processes_that_start_together_build_once(tmp_path):
+    log = tmp_path / "log"
+    command = [sys.executable, "-c", BUILD, str(tmp_path / "store"), str(log), "0.5"]
+    running = [Popen(command, cwd=ROOT, stdout=PIPE, text=True) for _ in range(3)]
+    assert [process.communicate(timeout=60)[0].strip() for process in running] == ["True"] * 3
+    assert log.read_text().splitlines() == ["built"]
+
+
+def test_a_killed_build_leaves_nothing_that_is_used(tmp_path):
+    log = tmp_path / "log"
+    process = Popen([sys.executable, "-c", BUILD, str(tmp_path / "store"), str(log), "60"], cwd=ROOT)
+    deadline = time.monotonic() + 30
+    while not log.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "store").exists()
+    built_once(tmp_path / "store", lambda folder: (folder / "whole").write_text("y"))
+    assert [path.name for path in (tmp_path / "store").iterdir()] == ["whole"]
+
+
+def test_a_failed_build_leaves_nothing(tmp_path):
+    with pytest.raises(RuntimeError, match="half-way"):
+        built_once(tmp_path / "store", _fail)
+    assert [path.name for path in tmp_path.iterdir()] == ["store.lock"]
+
+
+def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(InputError, match=r"cannot be written .* set data\.cache"):
+        built_once(tmp_path / "file" / "store", lambda folder: None)
+
+
+def test_a_full_disk_is_one_sentence(tmp_path):
+    def fill(folder: Path) -> None:
+        raise OSError(28, os.strerror(28), str(folder / "tokens"))
+
+    with pytest.raises(InputError, match=r"No space left on device.*free space there"):
+        built_once(tmp_path / "store", fill)
+
+
+def test_a_slow_tokenizer_is_refused(toy, tmp_path):
+    class Slow:
+        is_fast, name_or_path = False, "somewhere"
+
+    with pytest.raises(InputError, match="somewhere: its tokenizer is Slow"):
+        token_store([toy], Slow(), tmp_path)
+
+
+def _fail(folder: Path) -> None:
+    (folder / "part").write_text("x")
+    raise RuntimeError("half-way")
