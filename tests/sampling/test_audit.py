@@ -50,7 +50,7 @@ def test_the_largest_deviation_is_that_of_the_worst_prefix(form):
 
 def test_under_quota_no_deviation_reaches_one():
     for unit in ("global", "lane"):
-        found = audit(mixture(unit=unit), 32, 5, 8, 3000)
+        found = audit(mixture(unit=unit), 32, 5, 8, 500)
         assert max(row["deviation"] for row in found.branches) < 1
         assert {row["rank"] for row in found.branches} == (set(range(8)) if unit == "lane" else {0})
 

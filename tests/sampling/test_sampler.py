@@ -56,7 +56,7 @@ def joined(mixture, global_batch, seed, ranks, step) -> np.ndarray:
     return np.concatenate([sampler.rows(step).rows for sampler in samplers])
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(world=worlds(schedule="quota"), step=st.integers(0, 3000))
 def test_every_rank_holds_its_slice_of_the_global_batch(world, step):
     mixture, global_batch, ranks, seed = world
@@ -152,7 +152,7 @@ def drawn(sampler: HybridBatchSampler, steps: int):
     return np.concatenate(found, axis=1)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(world=worlds())
 def test_a_pass_takes_every_item_once_but_for_a_rest_smaller_than_a_batch(world):
     mixture, global_batch, _, seed = world
@@ -225,7 +225,7 @@ def test_no_item_always_meets_the_same_language():
     assert abs(np.corrcoef(orders)[np.triu_indices(4, 1)]).max() < 0.4
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(world=worlds(), stop=st.integers(0, 4000), data=st.data())
 def test_resume_from_a_state_or_a_number_continues_the_same_rows(world, stop, data):
     mixture, global_batch, ranks, seed = world

@@ -110,9 +110,9 @@ def test_the_order_is_no_fixed_rotation_and_its_phase_comes_from_the_seed(parts)
 
 
 def test_a_rare_child_may_come_early_or_late_in_its_window():
-    places = [int(np.argmax(Quota(np.array([1, 99]), key).take(np.arange(100))[0] == 0)) for key in range(400)]
+    places = [int(np.argmax(Quota(np.array([1, 99]), key).take(np.arange(100))[0] == 0)) for key in range(200)]
     counts = np.histogram(places, bins=5, range=(0, 100))[0]
-    assert counts.min() > 40, f"80 expected in each fifth of the window, found {counts}"
+    assert counts.min() > 15, f"40 expected in each fifth of the window, found {counts}"
 
 
 def test_random_draws_follow_the_shares_without_memory():
