@@ -31,3 +31,29 @@ def save(figure: Figure, path: Path) -> None:
     """Write a figure as PNG, whole or not at all."""
     with atomic_file(path, "wb") as file:
         figure.savefig(file, format="png", dpi=120)
+
+
+def bars(path: Path, heights: np.ndarray, names: Sequence[str], series: Sequence[str], title: str) -> None:
+    """Draw [series, names] values as groups of bars."""
+    figure = Figure(figsize=(max(6.0, 1.5 + 0.16 * len(names) * (len(series) + 1)), 3.6), layout="constrained")
+    axes = figure.subplots()
+    width = 0.8 / len(series)
+    for number, (row, label) in enumerate(zip(heights, series, strict=True)):
+        axes.bar(np.arange(len(names)) + (number - (len(series) - 1) / 2) * width, row, width, label=label)
+    axes.set_xticks(range(len(names)), names, rotation=90 if len(names) > 20 else 0)
+    axes.set_title(title)
+    axes.grid(axis="y", alpha=0.3)
+    axes.set_axisbelow(True)
+    if len(series) > 1:
+        axes.legend()
+    save(figure, path)
+
+
+def scatter(path: Path, points: np.ndarray, title: str, across: str, up: str) -> None:
+    """Draw [n, 2] points."""
+    figure = Figure(figsize=(5.0, 3.6), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(points[:, 0], points[:, 1], "o")
+    axes.set(title=title, xlabel=across, ylabel=up)
+    axes.grid(alpha=0.3)
+    save(figure, path)
