@@ -1,0 +1,203 @@
+"""Compare results: ``python -m hybrid.evaluation.compare DIR_OR_RUN [NAME=DIR,DIR ...] [--baseline NAME]``.
+
+Prints a table for each task and setting with 95% intervals, differences from the baseline with paired randomization
+tests and Holm's correction; writes the same as Markdown and HTML, with figures.
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jsonargparse import ArgumentParser
+
+from hybrid.evaluation.plots import bars, scatter
+from hybrid.evaluation.runs import Recipe, read_recipe
+from hybrid.evaluation.statistics import difference, holm, interval, mean
+from hybrid.evaluation.table import markdown, number
+from hybrid.evaluation.webpage import page
+from hybrid.runtime.errors import InputError, nearest
+from hybrid.runtime.files import atomic_file
+from hybrid.runtime.logs import log
+
+MEASURES = ("map", "recall_at_1", "recall_at_10", "ndcg_at_10", "recall_at_100", "accuracy", "rank_distance")
+
+
+@dataclass
+class Row:
+    """A recipe's figure of one measure of one task and setting, and its difference from the baseline's."""
+
+    place: str
+    recipe: str
+    measure: str
+    mean: float
+    low: float
+    high: float
+    spread: float | None = None
+    difference: float | None = None
+    difference_low: float | None = None
+    difference_high: float | None = None
+    p: float | None = None
+    corrected: float | None = None
+
+
+def compare(recipes: Sequence[Recipe], baseline: Recipe, measures: Sequence[str]) -> list[Row]:
+    """Return all figures; p-values are corrected together within a task, setting and measure.
+
+    `spread` is the standard deviation over the seeds of a recipe; intervals and tests draw questions, not seeds.
+    """
+    rows: list[Row] = []
+    for task in sorted(set.union(*(recipe.tasks for recipe in recipes))):
+        having = [recipe for recipe in recipes if task in recipe.tasks]
+        _refuse_other_data(task, having)
+        for setting, scores in having[0].settings(task).items():
+            for name in measures:
+                if name in scores["measures"]:
+                    rows += _rows(f"{task}/{setting}", task, setting, name, having, baseline)
+    return rows
+
+
+def _refuse_other_data(task: str, recipes: Sequence[Recipe]) -> None:
+    found = {recipe.name: {seed[task].scores["revision"] for seed in recipe.seeds} for recipe in recipes}
+    if len(set.union(*found.values())) > 1:
+        raise InputError(
+            f"task {task} was scored on different data or with other lengths by {', '.join(found)}; score them "
+            "again on the same files, or compare them apart."
+        )
+
+
+def _rows(place: str, task: str, setting: str, name: str, recipes: Sequence[Recipe], baseline: Recipe) -> list[Row]:
+    against = baseline.values(task, setting, name)[0] if task in baseline.tasks else None
+    rows = []
+    for recipe in recipes:
+        whole, seeds = recipe.values(task, setting, name)
+        spread = float(np.std([mean(seed)[0] for seed in seeds], ddof=1)) if len(seeds) > 1 else None
+        row = Row(place, recipe.name, name, float(mean(whole)[0]), *interval(whole), spread)
+        found = difference(against, whole) if against is not None and recipe is not baseline else None
+        if found:
+            row.difference, row.difference_low, row.difference_high, row.p = found.mean, found.low, found.high, found.p
+        rows.append(row)
+    tested = [row for row in rows if row.p is not None]
+    for row, corrected in zip(tested, holm([row.p for row in tested if row.p is not None]), strict=True):
+        row.corrected = corrected
+    return rows
+
+
+def tables(rows: Sequence[Row]) -> list[tuple[str, str]]:
+    """Return (heading, Markdown table) for each task and setting."""
+    out = []
+    header = ["measure and run", "mean", "95% interval", "sd of seeds", "difference", "95% interval", "p", "p (Holm)"]
+    for place in dict.fromkeys(row.place for row in rows):
+        lines = [
+            [
+                f"{row.measure} {row.recipe}",
+                number(row.mean),
+                f"{number(row.low)} to {number(row.high)}",
+                number(row.spread),
+                number(row.difference),
+                "-" if row.difference is None else f"{number(row.difference_low)} to {number(row.difference_high)}",
+                number(row.p),
+                number(row.corrected),
+            ]
+            for row in rows
+            if row.place == place
+        ]
+        out.append((place, markdown(header, lines)))
+    return out
+
+
+def config_table(recipes: Sequence[Recipe]) -> str | None:
+    """Return what differs in the configurations of the recipes, None where nothing is known or differs."""
+    configs = [recipe.configs[0] for recipe in recipes]
+    keys = list(dict.fromkeys(key for config in configs for key in config))
+    lines = [[key, *(str(config.get(key, "-")) for config in configs)] for key in keys]
+    lines = [line for line in lines if len(set(line[1:])) > 1]
+    return markdown(["key", *(recipe.name for recipe in recipes)], lines) if lines else None
+
+
+def figures(folder: Path, recipes: Sequence[Recipe], rows: Sequence[Row]) -> list[Path]:
+    """Draw each setting's first measure by query language, and mixture against score where the mixture is known."""
+    out = []
+    for place in dict.fromkeys(row.place for row in rows):
+        task, setting = place.rsplit("/", 1)
+        having = [recipe for recipe in recipes if task in recipe.tasks]
+        name = next(row.measure for row in rows if row.place == place)
+        by_language = [_by_language(recipe, task, setting, name) for recipe in having]
+        languages = sorted(set.union(*(set(found) for found in by_language)))
+        heights = [[found.get(language, np.nan) for language in languages] for found in by_language]
+        path = folder / f"{task}.{setting}.languages.png"
+        bars(
+            path, np.array(heights), languages, [recipe.name for recipe in having], f"{place}: {name} by query language"
+        )
+        out.append(path)
+        shares = [recipe.configs[0].get("mixture.monolingual") for recipe in having]
+        points = [(share, row.mean) for share, row in zip(shares, _named(rows, place, name), strict=True)]
+        numbers = [(float(share), value) for share, value in points if isinstance(share, int | float)]
+        if len({share for share, _ in numbers}) > 1:
+            path = folder / f"{task}.{setting}.mixture.png"
+            scatter(path, np.array(numbers), f"{place}: {name}", "monolingual share of the mixture", name)
+            out.append(path)
+    return out
+
+
+def _named(rows: Sequence[Row], place: str, name: str) -> list[Row]:
+    return [row for row in rows if row.place == place and row.measure == name]
+
+
+def _by_language(recipe: Recipe, task: str, setting: str, name: str) -> dict[str, float]:
+    whole, _ = recipe.values(task, setting, name)
+    with np.errstate(invalid="ignore"):
+        cell_means = whole.total_QC.sum(axis=0) / whole.count_QC.sum(axis=0)
+    by_language: dict[str, list[float]] = {}
+    for cell, value in zip(whole.cells, cell_means.tolist(), strict=True):
+        by_language.setdefault(cell.partition(">")[0], []).append(value)
+    return {language: float(np.mean(found)) for language, found in by_language.items()}
+
+
+def report(recipes: Sequence[Recipe], baseline: Recipe, measures: Sequence[str], folder: Path) -> str:
+    """Write comparison.md, comparison.html and figures into `folder`; return the Markdown."""
+    rows = compare(recipes, baseline, measures)
+    if not rows:
+        raise InputError("the runs share no task with one of the measures asked for; give --measures that they have.")
+    parts = [(f"{place} (baseline: {baseline.name})", table) for place, table in tables(rows)]
+    if differing := config_table(recipes):
+        parts.append(("configurations", differing))
+    text = "\n\n".join(f"## {heading}\n\n{table}" for heading, table in parts) + "\n"
+    folder.mkdir(parents=True, exist_ok=True)
+    drawn = figures(folder, recipes, rows)
+    with atomic_file(folder / "comparison.md") as file:
+        file.write(text)
+    with atomic_file(folder / "comparison.html") as file:
+        file.write(page("Comparison", parts, drawn))
+    return text
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run as a command: bad input is told in one sentence, with status 2."""
+    parser = ArgumentParser(prog="python -m hybrid.evaluation.compare", description=__doc__)
+    parser.add_argument("runs", nargs="+", help="result folders, MLflow runs, or NAME=PLACE,PLACE for several seeds")
+    parser.add_argument("--baseline", help="name of the run that the others are compared with (default: the first)")
+    parser.add_argument("--measures", nargs="+", default=list(MEASURES), help="measures to compare")
+    parser.add_argument("--out_dir", default="comparison", help="where the report and its figures go")
+    parser.add_argument("--tracking_uri", help="where MLflow runs are looked for (default: MLflow's own)")
+    given = parser.parse_args(arguments)
+    try:
+        recipes = [read_recipe(place, given.tracking_uri) for place in given.runs]
+        names = [recipe.name for recipe in recipes]
+        if len(set(names)) < len(names):
+            raise InputError(f"runs are named {names}; give those of one name other names, as NAME=PLACE.")
+        if given.baseline and given.baseline not in names:
+            raise InputError(
+                f"--baseline: no run is {given.baseline!r}{nearest(given.baseline, names)}; there are {names}."
+            )
+        baseline = recipes[names.index(given.baseline) if given.baseline else 0]
+        log(report(recipes, baseline, given.measures, Path(given.out_dir)))
+        log(f"report: {Path(given.out_dir) / 'comparison.html'}")
+    except InputError as error:
+        log(f"error: {error}")
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,145 @@
+"""Intervals, tests and tables: right on cases whose answer is known, and about the figures that were reported."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import yaml
+
+from hybrid.evaluation.compare import main
+from hybrid.evaluation.evaluator import loaded_task, score
+from hybrid.evaluation.passages import passage_collection
+from hybrid.evaluation.runs import read_recipe
+from hybrid.evaluation.statistics import combined, difference, holm, interval, mean, values
+from hybrid.evaluation.task import THREE_SETTINGS, Task
+
+RANDOM = np.random.default_rng(0)
+
+
+def one_cell(scores):
+    return values(np.arange(len(scores)), np.full(len(scores), "en>en"), np.asarray(scores, float))
+
+
+def test_holm_steps_down_and_keeps_the_order():
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+
+
+def test_the_mean_is_that_over_cells_whatever_their_number_of_queries():
+    found = values(np.array([0, 1, 2, 0]), np.array(["a", "a", "a", "b"]), np.array([0.0, 0.0, 0.3, 1.0]))
+    assert mean(found)[0] == pytest.approx((0.1 + 1.0) / 2)
+
+
+def test_a_normal_mean_gets_the_interval_of_the_textbook():
+    scores = RANDOM.normal(0.5, 0.2, 900)
+    low, high = interval(one_cell(scores))
+    half = 1.96 * scores.std(ddof=1) / 30
+    assert low == pytest.approx(scores.mean() - half, abs=half / 8)
+    assert high == pytest.approx(scores.mean() + half, abs=half / 8)
+
+
+def test_translations_of_one_question_do_not_narrow_the_interval():
+    scores = RANDOM.random(200)
+    alone = interval(one_cell(scores))
+    cells = np.repeat([f"{n}>all" for n in range(5)], 200)
+    together = values(np.tile(np.arange(200), 5), cells, np.tile(scores, 5))
+    assert interval(together) == pytest.approx(alone, abs=1e-12)
+
+
+def test_equal_runs_do_not_differ_and_swapped_runs_differ_by_the_opposite():
+    first, second = one_cell(RANDOM.random(300)), one_cell(RANDOM.random(300))
+    same = difference(first, first)
+    assert (same.mean, same.p) == (0, 1)
+    there, back = difference(first, second), difference(second, first)
+    assert there.mean == pytest.approx(-back.mean)
+    assert there.p == pytest.approx(back.p, abs=0.02)
+
+
+def test_small_shifts_are_seen_when_paired_and_chance_is_not():
+    scores = RANDOM.random(400)
+    noise = RANDOM.normal(0, 0.01, 400)
+    assert difference(one_cell(scores), one_cell(scores + noise - noise.mean() + 0.005)).p < 0.001
+    assert difference(one_cell(scores), one_cell(scores + noise - noise.mean() + 0.0001)).p > 0.2
+
+
+def test_pairing_uses_the_questions_and_cells_that_both_runs_have():
+    first = values(np.array([1, 2, 3, 5]), np.array(["a", "a", "b", "a"]), np.full(4, 0.5))
+    second = values(np.array([2, 3, 4, 5]), np.array(["a", "c", "a", "a"]), np.array([0.75, 0.0, 0.0, 0.75]))
+    assert difference(first, second).mean == pytest.approx(0.25)
+    assert difference(first, values(np.array([9]), np.array(["a"]), np.array([1.0]))) is None
+
+
+def test_seeds_combine_to_the_mean_of_their_means():
+    seeds = [one_cell(RANDOM.random(50)) for _ in range(3)]
+    assert mean(combined(seeds))[0] == pytest.approx(np.mean([mean(seed)[0] for seed in seeds]))
+
+
+@pytest.fixture
+def folders(collection, tmp_path):
+    """Results of a good and a poor model, with the configurations that made them."""
+    loaded = loaded_task(Task("made", passage_collection, "made", THREE_SETTINGS, "nowhere", "CC0", ""), collection)
+    codes = np.eye(collection.question.max() + 1, dtype=np.float32)
+    documents = np.zeros((len(collection.documents), codes.shape[1]), np.float32)
+    documents[collection.relevant[:, 1]] = codes[collection.question[collection.relevant[:, 0]]]
+    random = np.random.default_rng(1)
+    for name, noise, share in (("good", 0.2, 0.5), ("poor", 0.6, 1.0)):
+        queries = codes[collection.question] + noise * random.standard_normal((len(collection.queries), codes.shape[1]))
+        score(loaded, queries.astype(np.float32), documents, tmp_path / name / "made", 0, {})
+        settings = {"mixture": {"monolingual": share}, "training": {"steps": 10}}
+        (tmp_path / name / "config.yaml").write_text(yaml.safe_dump(settings))
+    return tmp_path
+
+
+def test_a_comparison_is_about_the_reported_figures(folders):
+    recipe = read_recipe(f"{folders / 'good'}", None)
+    for setting, scores in recipe.settings("made").items():
+        for name in ("map", "recall_at_10", *(["rank_distance"] if setting == "multilingual" else [])):
+            found = mean(recipe.values("made", setting, name)[0])[0]
+            assert found == pytest.approx(scores["measures"][name]["mean"], abs=1e-12)
+
+
+def test_the_report_holds_tables_figures_and_what_differs_and_needs_no_network(folders, capsys):
+    main([f"{folders / 'good'}", f"bad={folders / 'poor'}", "--baseline", "bad", "--out_dir", str(folders / "out")])
+    printed = capsys.readouterr().out
+    assert "## made/multilingual (baseline: bad)" in printed
+    assert "| mixture.monolingual |" in printed
+    assert "training.steps" not in printed
+    web = (folders / "out" / "comparison.html").read_text()
+    assert "http" not in web
+    assert web.count("data:image/png;base64,") == 6
+    assert (folders / "out" / "comparison.md").read_text() in printed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["good", "good"], "runs are named"),
+        (["good", "poor", "--baseline", "god"], "did you mean 'good'"),
+        (["good", "empty"], "holds no results"),
+        (["good", "other"], "was scored on different data"),
+        (["good", "--measures", "bleu"], "share no task with one of the measures"),
+    ],
+)
+def test_bad_input_is_told_in_one_sentence(folders, capsys, monkeypatch, arguments, message):
+    (folders / "empty").mkdir()
+    shutil.copytree(folders / "good", folders / "other")
+    scores = json.loads((folders / "other" / "made" / "scores.json").read_text())
+    (folders / "other" / "made" / "scores.json").write_text(json.dumps({**scores, "revision": "other"}))
+    monkeypatch.chdir(folders)
+    with pytest.raises(SystemExit, match="2"):
+        main(arguments)
+    assert message in capsys.readouterr().out
+
+
+def test_runs_are_found_in_mlflow_by_name_and_by_id(folders):
+    mlflow = pytest.importorskip("mlflow")
+    uri = f"sqlite:///{folders / 'mlflow.db'}"
+    client = mlflow.MlflowClient(tracking_uri=uri)
+    experiment = client.create_experiment("e", artifact_location=(folders / "artifacts").as_uri())
+    run = client.create_run(experiment, run_name="seed-0").info.run_id
+    client.log_artifacts(run, str(folders / "good"))
+    for place in (run, "seed-0"):
+        recipe = read_recipe(place, uri)
+        assert recipe.tasks == {"made"}
+        assert recipe.configs[0]["mixture.monolingual"] == 0.5
