@@ -19,6 +19,7 @@ from hybrid.runtime.tracking import Tracker
 from hybrid.sampling import HybridBatchSampler, Mixture, MixtureError
 from hybrid.training.folder import check_folder, mark_finished, open_folder
 from hybrid.training.report import before_and_after, flat, mixture_line, mixture_lines
+from hybrid.training.zero import shards_weights
 
 
 def train(config: Config) -> None:
@@ -26,6 +27,8 @@ def train(config: Config) -> None:
     check_folder(config.folder, config.resume, config.overwrite)
     benchmarks = Benchmarks(config.benchmark, config.folder / "results")
     accelerator = start(config.training.precision, config.training.seed)
+    if config.benchmark.before and shards_weights(accelerator):
+        raise InputError("benchmark.before is set, but ZeRO-3 spreads the weights before training; use evaluate.py.")
     data = load_corpora(config.data)
     sampler = make_sampler(config, data)
     encoder = make_encoder(config, data).to(accelerator.device)

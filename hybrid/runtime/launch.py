@@ -23,7 +23,7 @@ def start(precision: str, seed: int | None = None):
 
     started = int(os.environ.get("WORLD_SIZE", 1))
     if not _has_gpu():
-        os.environ.setdefault("DS_ACCELERATOR", "cpu")  # else DeepSpeed, where it is installed, warns at every start
+        _calm_deepspeed()
     handlers = [InitProcessGroupKwargs(backend="gloo")] if started > 1 and not _has_gpu() else []
     accelerator = Accelerator(mixed_precision="bf16" if precision == "bf16" else "no", kwargs_handlers=handlers)
     if started != accelerator.num_processes:
@@ -42,6 +42,15 @@ def _has_gpu() -> bool:
     import torch
 
     return torch.cuda.is_available() and os.environ.get("ACCELERATE_USE_CPU", "").lower() not in ("1", "true", "yes")
+
+
+def _calm_deepspeed() -> None:
+    """Without a GPU, DeepSpeed warns at every start and compiles a transport for a minute that gloo does not need."""
+    os.environ.setdefault("DS_ACCELERATOR", "cpu")
+    if os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true":
+        import deepspeed.ops
+
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
 
 
 def _check_launcher(precision: str) -> None:

@@ -20,7 +20,10 @@ def warn(message: str) -> None:
 
 
 def quiet_libraries() -> None:
-    """Silence what other libraries print at import and at every call that is not addressed to our users."""
+    """Silence what other libraries print that is not addressed to our users: deprecations, bars for writing files."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
     warnings.filterwarnings("ignore", category=FutureWarning)
     warnings.filterwarnings("ignore", category=DeprecationWarning)
 

@@ -13,6 +13,7 @@ from hybrid.runtime.ragged import Ragged
 from hybrid.training.config import ObjectiveConfig, TrainingConfig
 from hybrid.training.objective import Loss, Objective
 from hybrid.training.optimizer import learning_rate, make_optimizer
+from hybrid.training.zero import configure_zero, uses_deepspeed
 
 
 class ScaledEncoder(nn.Module):
@@ -55,6 +56,9 @@ class Engine:
         if config.activation_checkpointing:
             encoder.backbone.activation_checkpointing_enable()
         module = ScaledEncoder(encoder, objective)
+        self.zero = uses_deepspeed(accelerator)
+        if self.zero:
+            configure_zero(accelerator, config)
         self.model, self.optimizer = accelerator.prepare(module, make_optimizer(module, config))
 
     @property
@@ -72,7 +76,8 @@ class Engine:
         tokens = Ragged.join([batch.queries, batch.passages])
         loss = self._cached(tokens, batch) if self.config.cache_tokens else self._plain(tokens, batch)
         norm = self._clip()
-        skipped = not math.isfinite(norm)
+        # DeepSpeed has stepped with the backward pass already.
+        skipped = not self.zero and not math.isfinite(norm)
         if not skipped:
             self.optimizer.step()
         self.optimizer.zero_grad()
@@ -111,9 +116,12 @@ class Engine:
         return loss
 
     def _clip(self) -> Tensor:
-        """Clip by the norm of the whole gradient, which is the same on every rank; returns the norm before."""
-        limit = self.config.clip or float("inf")
-        return self.accelerator.clip_grad_norm_(self.model.parameters(), limit)
+        """Clip by the norm of the whole gradient, which is the same on every rank; returns the norm before.
+
+        It is NaN under ZeRO-0, where DeepSpeed does not tell it.
+        """
+        norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.clip or float("inf"))
+        return torch.tensor(float("nan")) if norm is None else torch.as_tensor(norm)
 
 
 def _rng_state(device: torch.device) -> tuple[Tensor, Tensor | None]:

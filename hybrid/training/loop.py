@@ -1,5 +1,6 @@
 """The training loop: steps, log lines, evaluations of the development split, checkpoints."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,7 @@ from hybrid.training.engine import Engine
 from hybrid.training.flops import peak_flops
 from hybrid.training.meter import Meter, line
 from hybrid.training.realised import Realised
+from hybrid.training.zero import load_whole_models, shards_weights
 
 Scores = dict[str, float]
 
@@ -106,14 +108,22 @@ class Loop:
         log(f"resumed at step {self.progress.step} from {found}")
 
     def kept(self, load: Callable[[], Encoder]) -> Encoder:
-        """Return the encoder that was kept: the one in memory, or what `load` reads where the best came earlier."""
-        if self.config.keep_best and self.progress.best_step != self.progress.step:
+        """Return the encoder that was kept: the one in memory, or what `load` reads.
+
+        It is read where the best came earlier, and under ZeRO-3, where no rank has all of the weights.
+        """
+        earlier = self.config.keep_best and self.progress.best_step != self.progress.step
+        sharded = shards_weights(self.engine.accelerator)
+        if sharded:
+            load_whole_models()
+        if earlier or sharded:
             return load().to(self.engine.accelerator.device)
         return self.engine.module.encoder
 
     def _keep(self) -> None:
         if self.hooks.keep:
-            state = self.engine.accelerator.get_state_dict(self.engine.model)
+            # Under ZeRO-3 every rank takes part, and the main one alone gets the weights.
+            state = self.engine.accelerator.get_state_dict(self.engine.model) or {}
             inner = "encoder."
             self.hooks.keep({name.removeprefix(inner): v for name, v in state.items() if name.startswith(inner)})
 
@@ -121,7 +131,8 @@ class Loop:
         step = self.progress.step
         log(line(step, self.config.steps, values))
         rows = self.realised.metrics(self.realised.total())
-        self.tracker.metrics({f"train/{key}": value for key, value in values.items()} | rows, step)
+        known = {f"train/{key}": value for key, value in values.items() if not math.isnan(value)}
+        self.tracker.metrics(known | rows, step)
 
     def _note_skip(self, result) -> None:
         if result.skipped:

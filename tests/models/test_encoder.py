@@ -21,7 +21,8 @@ SHAPES = {
 
 
 def word_tokenizer() -> PreTrainedTokenizerFast:
-    words = ["<s>", "<pad>", "</s>", "<unk>"] + sorted({w for t in [*TEXTS, "query :", "passage :"] for w in t.split()})
+    seen = {word for text in [*TEXTS, "query :", "passage :"] for word in text.split()}
+    words = ["<s>", "<pad>", "</s>", "<unk>", *sorted(seen)]
     tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.post_processor = processors.TemplateProcessing(
