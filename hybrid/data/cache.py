@@ -10,6 +10,10 @@ from hybrid.runtime.errors import InputError
 from hybrid.runtime.files import atomic_folder
 from hybrid.runtime.processes import local_rank
 
+FORM = (
+    2  # of what is kept in the cache; raised by a change of what is written or computed, so that nothing old is taken
+)
+
 
 def built_once(folder: Path, build: Callable[[Path], None]) -> Path:
     """Return `folder`; where it is missing, `build` fills a temporary folder that is then renamed to it.

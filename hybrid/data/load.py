@@ -2,10 +2,11 @@
 
 from dataclasses import asdict, dataclass
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 
 from hybrid.data.build import Builder
-from hybrid.data.cache import built_once, cache_folder
+from hybrid.data.cache import FORM, built_once, cache_folder
 from hybrid.data.config import DataConfig, DatasetConfig
 from hybrid.data.corpus import ParallelCorpus
 from hybrid.data.dev import check_apart, hold_out
@@ -16,7 +17,6 @@ from hybrid.runtime.errors import InputError
 from hybrid.runtime.files import digest, read_json, write_json
 from hybrid.runtime.logs import log, warn
 
-FORM = 1  # of the cached folders; a change of what is written raises it
 SUMMARY = "summary.json"
 
 
@@ -140,4 +140,6 @@ def _key(config: DataConfig) -> str:
     files = {place: manifest(entry, place) for place, entry in entries.items()}
     settings = [config.passage, config.negatives, config.strict, config.leakage.level, config.leakage.action]
     dev = asdict(config.dev) if config.dev else None
-    return digest([FORM, settings, dev, {place: asdict(entry) for place, entry in entries.items()}, files])
+    return digest(
+        [FORM, version("sentencex"), settings, dev, {place: asdict(entry) for place, entry in entries.items()}, files]
+    )

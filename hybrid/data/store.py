@@ -12,8 +12,9 @@ from subprocess import PIPE, Popen
 
 import numpy as np
 from tokenizers import Tokenizer
+from tokenizers import __version__ as tokenizers_version
 
-from hybrid.data.cache import built_once, cache_folder, cores
+from hybrid.data.cache import FORM, built_once, cache_folder, cores
 from hybrid.data.corpus import ParallelCorpus
 from hybrid.data.texts import Texts
 from hybrid.runtime.errors import InputError
@@ -59,7 +60,7 @@ def token_store(corpora: Sequence[ParallelCorpus], tokenizer, cache: str | Path 
     description = plain_tokenizer(tokenizer)
     folders = []
     for corpus in corpora:
-        folder = cache_folder(cache) / "tokens" / digest([description, corpus.texts_digest])
+        folder = cache_folder(cache) / "tokens" / digest([FORM, tokenizers_version, description, corpus.texts_digest])
         folders.append(built_once(folder, partial(_build, texts=corpus.texts, name=corpus.name, tokenizer=description)))
     return TokenStore(folders)
 
