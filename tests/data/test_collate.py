@@ -29,7 +29,7 @@ class Rows:
 
 
 def every_row(corpora) -> Rows:
-    """Return a row for each item and pair of languages that it has."""
+    """Return a row for each item and pair of languages that it has, data sets and languages mixed."""
     languages = sorted({code for corpus in corpora for code in corpus.languages})
     number = [[languages.index(code) for code in corpus.languages] for corpus in corpora]
     rows = [
@@ -40,7 +40,7 @@ def every_row(corpora) -> Rows:
         for query in block.languages
         for passage in block.passages
     ]
-    return Rows(np.array(rows, np.int64))
+    return Rows(np.random.default_rng(0).permutation(np.array(rows, np.int64)))
 
 
 def texts_of(corpora, rows: Rows) -> tuple[list[str], list[str]]:
