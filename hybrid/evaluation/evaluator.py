@@ -9,9 +9,17 @@ from typing import Any
 
 import numpy as np
 
+from hybrid.evaluation.bias import TOP
 from hybrid.evaluation.collection import Collection
 from hybrid.evaluation.encoding import EncodingConfig, encode
-from hybrid.evaluation.report import setting_scores, write_heat_map, write_per_query, write_setting
+from hybrid.evaluation.report import (
+    language_shares,
+    setting_scores,
+    write_bars,
+    write_heat_map,
+    write_per_query,
+    write_setting,
+)
 from hybrid.evaluation.results import collection_digest, computed_with, valid_scores
 from hybrid.evaluation.task import Task, find_task, load, task_place
 from hybrid.evaluation.whole_pool import rank_pools
@@ -35,7 +43,7 @@ class EvaluationConfig:
 
 
 # Changes when the same embeddings would give other scores or files than before: results made by older code are redone.
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -126,7 +134,8 @@ def score(
     task, collection = loaded.task, loaded.collection
     start = time.monotonic()
     pieces = folder / "pieces" if run_depth else None
-    entries = rank_pools(collection, queries_BD, documents_ND, task.settings, pieces, run_depth)
+    ranking = rank_pools(collection, queries_BD, documents_ND, task.settings, pieces, run_depth, TOP)
+    entries = ranking.entries
     scores = {
         "task": task.name,
         "revision": loaded.digest,
@@ -136,7 +145,11 @@ def score(
         "left_out_in_reading": dict(collection.counts),
         "tie_rule": "equal float32 scores: the larger document id, as bytes, first",
         "run_depth": {setting.name: min(setting.depth, run_depth) for setting in task.settings},
-        "settings": {setting.name: setting_scores(entries, collection, setting) for setting in task.settings},
+        "settings": {
+            setting.name: setting_scores(entries, collection, setting)
+            | {"languages": language_shares(ranking, collection, setting)}
+            for setting in task.settings
+        },
         **about,
     }
     barrier()
@@ -146,6 +159,9 @@ def score(
                 write_setting(folder, entries, collection, setting)
             pieces.rmdir()
         write_per_query(folder / "per_query.parquet", entries, collection, task.settings)
+        for setting in task.settings:
+            if shares := scores["settings"][setting.name]["languages"]:
+                write_bars(folder / f"{setting.name}.languages.png", shares, f"{task.name}: {setting.name}")
         write_heat_map(folder / "map.png", collection, scores["settings"], f"{task.name}: mAP")
         # Last, and whole or not at all: where it lies, the rest is complete.
         write_json(folder / "scores.json", scores)

@@ -8,12 +8,13 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 
+from hybrid.evaluation.bias import bias_values, language_preference, summary, top_shares
 from hybrid.evaluation.collection import Collection
 from hybrid.evaluation.measures import measure
-from hybrid.evaluation.plots import heat_map
+from hybrid.evaluation.plots import bars, heat_map
 from hybrid.evaluation.task import ALL, Setting
 from hybrid.evaluation.trec import join_runs, write_qrels
-from hybrid.evaluation.whole_pool import PoolRanks, setting_ranks
+from hybrid.evaluation.whole_pool import PoolRanks, Ranking, setting_ranks
 from hybrid.runtime.files import atomic_file
 
 
@@ -23,14 +24,18 @@ def setting_scores(entries: PoolRanks, collection: Collection, setting: Setting)
     Cells weigh the same whatever their number of queries. A query without a relevant document in a pool is no part of
     that cell; ``left_out`` counts them.
     """
-    _, ranks, where = setting_ranks(entries, collection, setting)
+    part, ranks, where = setting_ranks(entries, collection, setting)
     language = collection.queries.language[where[:, 0]].astype(np.int64)
     cell_of = np.stack([language, where[:, 1]], axis=1)
     cells, inverse, sizes = np.unique(cell_of, axis=0, return_inverse=True, return_counts=True)
     names = [cell_name(collection, query, pool) for query, pool in cells.tolist()]
     out: dict[str, Any] = {"rankings": len(where), "left_out": _left_out(collection, cells, sizes), "measures": {}}
-    for name in setting.measures:
-        values = cell_means(measure(name)(ranks), inverse.ravel(), len(cells))
+    found: dict[str, Any] = {name: measure(name)(ranks) for name in setting.measures}
+    if setting.pools == "all":
+        found |= bias_values(part, ranks, collection)
+    out["undefined"] = {name: reason for name, reason in found.items() if isinstance(reason, str)}
+    for name in [name for name in found if name not in out["undefined"]]:
+        values = cell_means(found[name], inverse.ravel(), len(cells))
         scored = values[~np.isnan(values)]
         out["measures"][name] = {
             "mean": float(scored.mean()) if len(scored) else None,
@@ -85,6 +90,7 @@ def _per_query(entries: PoolRanks, collection: Collection, setting: Setting) -> 
         return pa.ListArray.from_arrays(offsets, values)
 
     documents = pa.array(collection.documents.ids)
+    preference, _ = language_preference(part, ranks, collection)
     return pa.table(
         {
             "setting": taken(pa.array([setting.name]), np.zeros(len(query))),
@@ -97,6 +103,7 @@ def _per_query(entries: PoolRanks, collection: Collection, setting: Setting) -> 
             "relevant_language": lists(languages.take(pa.array(collection.documents.language[part.document]))),
             "rank": lists(pa.array(part.rank)),
             "score": lists(pa.array(part.score)),
+            "language_preference": preference,
         }
     )
 
@@ -114,3 +121,18 @@ def write_heat_map(path: Path, collection: Collection, scores: dict[str, Any], t
     grid = map_cells(collection, scores.get("monolingual", none), scores.get("cross_lingual", none), "map")
     if not np.isnan(grid).all():
         heat_map(path, grid, collection.languages, title, "language of the passages", "language of the queries")
+
+
+def language_shares(ranking: Ranking, collection: Collection, setting: Setting) -> dict[str, Any]:
+    """Return what share of the first documents and of the relevant ones each language has; empty for single pools."""
+    if setting.pools != "all":
+        return {}
+    part, _, _ = setting_ranks(ranking.entries, collection, setting)
+    return top_shares(ranking.top_LL, part, collection)
+
+
+def write_bars(path: Path, shares: dict[str, Any], title: str) -> None:
+    """Draw the shares of the languages, averaged over query languages."""
+    means = summary(shares)
+    names = list(next(iter(means.values())))
+    bars(path, np.array([[mean[name] for name in names] for mean in means.values()]), names, list(means), title)

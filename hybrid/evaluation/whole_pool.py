@@ -14,7 +14,7 @@ import numpy as np
 
 from hybrid.evaluation.collection import Collection
 from hybrid.evaluation.measures import Ranks
-from hybrid.evaluation.ranking import ahead, key_scores, score_block, sort_keys, tie_order, top_keys
+from hybrid.evaluation.ranking import ahead, key_columns, key_scores, score_block, sort_keys, tie_order, top_keys
 from hybrid.evaluation.task import ALL, Setting, in_setting
 from hybrid.evaluation.trec import RunWriter
 from hybrid.runtime.processes import gather_objects, rank, world_size
@@ -42,6 +42,17 @@ class PoolRanks:
     def pick(self, chosen: np.ndarray) -> "PoolRanks":
         """Return the rows where `chosen` is true, or the rows of these numbers."""
         return PoolRanks(*(getattr(self, name)[chosen] for name in self.__dataclass_fields__))
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """What ranking all pools gives: see `PoolRanks`, and how often which language is among the first documents.
+
+    `top_LL` is int64: query language by document language, over the first `top` of the pool of all languages.
+    """
+
+    entries: PoolRanks
+    top_LL: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -76,13 +87,15 @@ def rank_pools(
     settings: Sequence[Setting],
     run_folder: Path | None = None,
     run_depth: int = 1000,
-) -> PoolRanks:
+    top: int = 20,
+) -> Ranking:
     """Rank every pool that a setting asks for, on all ranks, and return the whole result on each of them.
 
     Args:
         queries_BD, documents_ND: embeddings in the order of the collection.
         run_folder: where the first `run_depth` documents of each ranking go as TREC runs, in pieces that
             `trec.join_runs` puts together; None writes nothing.
+        top: the first documents of the pool of all languages whose languages are counted.
     """
     pools = _pools(collection, documents_ND)
     by_query = _relevant_by_query(collection)
@@ -90,15 +103,17 @@ def rank_pools(
     starts = range(0, len(queries_BD), size)
     writer = RunWriter(collection, pools.order, settings, run_folder, run_depth) if run_folder else None
 
-    def work(number: int) -> PoolRanks:
+    def work(number: int) -> Ranking:
         rows = np.arange(starts[number], min(starts[number] + size, len(queries_BD)))
-        return _rank_block(collection, pools, by_query, rows, queries_BD[rows], settings, writer, number)
+        return _rank_block(collection, pools, by_query, rows, queries_BD[rows], settings, writer, number, top)
 
     mine = range(len(starts))[rank() :: world_size()]
     with ThreadPoolExecutor(_threads()) as threads:
         blocks = list(threads.map(work, mine))
-    joined = _join([block for share in gather_objects(blocks) for block in share])
-    return joined.pick(np.lexsort((joined.rank, joined.pool, joined.query)))
+    blocks = [block for share in gather_objects(blocks) for block in share]
+    joined = _join([block.entries for block in blocks])
+    order = np.lexsort((joined.rank, joined.pool, joined.query))
+    return Ranking(joined.pick(order), np.sum([block.top_LL for block in blocks], axis=0))
 
 
 def _threads() -> int:
@@ -110,11 +125,12 @@ def _relevant_by_query(collection: Collection) -> np.ndarray:
     return np.searchsorted(collection.relevant[:, 0], np.arange(len(collection.queries) + 1))
 
 
-def _rank_block(collection, pools, by_query, rows, queries_BD, settings, writer, number) -> PoolRanks:
+def _rank_block(collection, pools, by_query, rows, queries_BD, settings, writer, number, top) -> Ranking:
     keys_BN = sort_keys(score_block(queries_BD.astype(np.float64), pools.documents_ND))
     in_order = {language: np.sort(keys_BN[:, columns], axis=1) for language, columns in pools.columns.items()}
     query_language = collection.queries.language[rows].astype(np.int64)
     found = []
+    top_LL = np.zeros((len(collection.languages), len(collection.languages)), np.int64)
     for pool in (*in_order, ALL):
         wanted = np.zeros(len(rows), bool)
         for setting in settings:
@@ -129,11 +145,14 @@ def _rank_block(collection, pools, by_query, rows, queries_BD, settings, writer,
         for row, start, stop in zip(query - rows[0], starts, np.append(starts[1:], len(own)), strict=True):
             rank[start:stop] += sum(ahead(member[row], own[start:stop]) for member in members)
         found.append(PoolRanks(entries[:, 0], np.full(len(own), pool), entries[:, 1], rank, key_scores(own)))
+        at = query - rows[0]
+        if pool == ALL:
+            first = top_keys(keys_BN[at], max(top, writer.depth if writer else 0))
+            language = collection.documents.language[pools.order[key_columns(first[:, :top], len(pools.order))]]
+            np.add.at(top_LL, (query_language[at][:, None], language), 1)
         if writer:
-            at = query - rows[0]
-            top = top_keys(keys_BN[at], writer.depth) if pool == ALL else in_order[pool][at, ::-1]
-            writer.write(number, query, pool, top)
-    return _join(found)
+            writer.write(number, query, pool, first if pool == ALL else in_order[pool][at, ::-1])
+    return Ranking(_join(found), top_LL)
 
 
 def _join(parts: Sequence[PoolRanks]) -> PoolRanks:

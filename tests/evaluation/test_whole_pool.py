@@ -104,7 +104,12 @@ def test_no_run_depth_writes_no_runs_and_the_same_scores(scored, collection, tie
     folder = tmp_path_factory.mktemp("short")
     again = score(loaded_task(TASK, collection), *tied_embeddings, folder, 0, {})
     assert again["settings"] == scored[0]["settings"]
-    assert sorted(path.name for path in folder.iterdir()) == ["map.png", "per_query.parquet", "scores.json"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "map.png",
+        "multilingual.languages.png",
+        "per_query.parquet",
+        "scores.json",
+    ]
     assert json.loads((folder / "scores.json").read_text())["settings"] == again["settings"]
 
 
