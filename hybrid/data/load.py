@@ -59,6 +59,7 @@ class _Build:
 
     def corpus(self, name: str, place: str, entry: DatasetConfig) -> ParallelCorpus:
         """Read one data set."""
+        log(f"data: reading {place}")
         report = Report(place, self.config.strict)
         folder = self.folder / place
         folder.mkdir()

@@ -60,22 +60,18 @@ def test_groups_join_what_shares_a_scored_text_in_any_language(tmp_path):
 
 
 def test_group_numbers_are_dense_and_candidates_agree_with_items(toy):
-    assert sorted(set(toy.groups.tolist())) == list(range(toy.groups.max() + 1))
-    for items, _, rows in toy.each_passage():
-        assert (toy.tables.candidate_group[toy.tables.answer[rows]] == toy.groups[items]).all()
-    answers = np.unique(toy.tables.answer)
-    others = np.delete(toy.tables.candidate_group, answers)
-    assert len(set(others.tolist())) == len(others)
-    assert others.min() > toy.groups.max()
+    _check_groups(toy)
+    _check_groups(toy.subset(np.array([name in ("t1", "m1") for name in names_of(toy)])))
 
 
 def test_an_id_twice_with_different_text_is_reported_and_the_first_kept(tmp_path):
-    twice = {"A": [("Tea is old.", [("1", "Old?", "Tea"), ("1", "New?", "old"), ("2", "Who?", "Tea")])]}
+    other = ("Ice is cold.", [("1", "New?", "Ice"), ("2", "Cold?", "Ice")])
+    twice = {"A": [("Tea is old.", [("1", "Old?", "Tea")]), other]}
     config = make_config(tmp_path, {"en": twice})
     data = load_corpora(config)
     assert data.counts["rows/toy/id twice with different text (the first is kept)"] == 1
     assert data.train[0].texts[data.train[0].tables.query_text[0]] == "Old?"
-    assert len(data.train[0]) == 2
+    assert _partition(data.train[0]) == {frozenset("1"), frozenset("2")}
     config.strict = True
     with pytest.raises(InputError, match=r"en\.json, id 1: id twice"):
         load_corpora(config)
@@ -90,7 +86,6 @@ def test_a_subset_keeps_texts_alignment_and_groups(toy):
         for item, row in zip(items, rows, strict=True):
             before = toy.query_rows(np.array([names.index(small.item_name(item))]), np.array([language]))
             assert small.tables.query_text[row] == toy.tables.query_text[before[0]]
-    assert sorted(set(small.groups.tolist())) == list(range(small.groups.max() + 1))
     assert len(np.unique(small.tables.candidate_group)) == len(np.unique(toy.tables.candidate_group))
     assert small.digest != toy.digest
 
@@ -153,6 +148,16 @@ def test_settings_that_contradict_each_other_are_refused_by_key():
 def _partition(corpus) -> set[frozenset[str]]:
     names = np.array(names_of(corpus))
     return {frozenset(names[corpus.groups == group].tolist()) for group in set(corpus.groups.tolist())}
+
+
+def _check_groups(corpus) -> None:
+    """Items' groups are 0..n-1, answers have their items' groups, and each other candidate one of its own."""
+    assert sorted(set(corpus.groups.tolist())) == list(range(corpus.groups.max() + 1))
+    for items, _, rows in corpus.each_passage():
+        assert (corpus.tables.candidate_group[corpus.tables.answer[rows]] == corpus.groups[items]).all()
+    others = corpus.tables.candidate_group[corpus.tables.candidate_group > corpus.groups.max()]
+    assert others.max() < corpus.n_groups
+    assert len(set(others.tolist())) > len(corpus.tables.candidate_group) // 3
 
 
 def _never(*_):

@@ -58,7 +58,7 @@ def test_a_paragraph_in_two_articles_is_never_on_both_sides(tmp_path):
     other = {"Other": [("Another text.", [("o", "What?", "Another")])]}
     for seed in range(5):
         config = make_config(tmp_path, {"en": shared | other}, dev=DevConfig(articles=1, seed=seed))
-        assert len(load_corpora(config).dev[0]) in (1, 4)
+        assert set(names_of(load_corpora(config).dev[0])) in ({"o"}, set("0123"))
 
 
 def test_all_articles_cannot_be_held_out(tmp_path):
