@@ -33,8 +33,8 @@ def peer(part: PoolRanks, ranks: Ranks, collection: Collection) -> np.ndarray | 
     """Return PEER of each ranking (arXiv 2405.00978), float64 [n], or a sentence why it is not defined.
 
     PEER is the p-value of the Kruskal-Wallis test on the ranks of the relevant passages, grouped by language: near 1
-    where the languages' ranks look alike. With one relevant passage a language the statistic is the same for every order, so
-    rankings without a language that has two, or without a second language, are NaN.
+    where the languages' ranks look alike. With one relevant passage a language the statistic is the same for every
+    order: rankings without a language that has two, or without a second language, are NaN.
     """
     language = collection.documents.language[part.document]
     values = np.full(len(ranks.pool_size), np.nan)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from hybrid.runtime.errors import InputError
+from hybrid.runtime.files import digest
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,12 @@ class Collection:
     relevant: np.ndarray
     question: np.ndarray
     counts: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def content(self) -> str:
+        """Digest of all that is scored: ids, texts, judgments."""
+        sides = [[list(side.ids), list(side.texts)] for side in (self.queries, self.documents)]
+        return digest([sides, self.relevant.tolist()])
 
 
 def check(collection: Collection, place: str) -> Collection:

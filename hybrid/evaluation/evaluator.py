@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from hybrid.evaluation.bias import TOP
+from hybrid.evaluation.bitext import Bitext, score_bitext
 from hybrid.evaluation.collection import Collection
 from hybrid.evaluation.encoding import EncodingConfig, encode
 from hybrid.evaluation.report import (
@@ -20,7 +21,7 @@ from hybrid.evaluation.report import (
     write_per_query,
     write_setting,
 )
-from hybrid.evaluation.results import collection_digest, computed_with, valid_scores
+from hybrid.evaluation.results import computed_with, valid_scores
 from hybrid.evaluation.task import Task, find_task, load, task_place
 from hybrid.evaluation.whole_pool import rank_pools
 from hybrid.runtime.files import digest, write_json
@@ -51,7 +52,7 @@ class LoadedTask:
     """A task, what was read for it, and a digest of both."""
 
     task: Task
-    collection: Collection
+    collection: Collection | Bitext
     digest: str
 
 
@@ -63,10 +64,10 @@ def load_tasks(names: list[str], data_dir: str | Path) -> list[LoadedTask]:
     return [loaded_task(task, load(task, data_dir)) for task in tasks]
 
 
-def loaded_task(task: Task, collection: Collection) -> LoadedTask:
+def loaded_task(task: Task, collection: Collection | Bitext) -> LoadedTask:
     """Return a task with a collection that was read or made elsewhere."""
     settings = [task.name, task.settings, task.query_max_length, task.passage_max_length]
-    return LoadedTask(task, collection, digest([settings, collection_digest(collection)]))
+    return LoadedTask(task, collection, digest([settings, collection.content]))
 
 
 def evaluate_encoder(
@@ -103,16 +104,23 @@ def evaluate_encoder(
 def _evaluate_task(encoder, loaded: LoadedTask, folder: Path, config: EvaluationConfig, model_digest, key: str) -> dict:
     task, collection = loaded.task, loaded.collection
     place = folder / "embeddings"
-    sides = (
-        ("query", collection.queries.texts, task.query_max_length),
-        ("passage", collection.documents.texts, task.passage_max_length),
-    )
-    queries, documents = (
-        encode(encoder, texts, side, length, place / side, config.encoding, model_digest)
-        for side, texts, length in sides
-    )
     about = {"key": key, "model": model_digest, "environment": computed_with(encoder, config.encoding.precision)}
-    scores = score(loaded, queries[:], documents[:], folder, config.run_depth, about)
+
+    def embeddings(texts, side: str, length: int):
+        return encode(encoder, texts, side, length, place / side, config.encoding, model_digest)
+
+    if isinstance(collection, Bitext):
+        # Both sides are texts of one kind, so both get the query's prefix.
+        vectors = embeddings(collection.texts(), "query", task.query_max_length)
+        scores = score_bitext(task.name, collection, vectors, folder, {"revision": loaded.digest, **about})
+        return _cleared(place, config, scores)
+    queries = embeddings(collection.queries.texts, "query", task.query_max_length)
+    documents = embeddings(collection.documents.texts, "passage", task.passage_max_length)
+    return _cleared(place, config, score(loaded, queries[:], documents[:], folder, config.run_depth, about))
+
+
+def _cleared(place: Path, config: EvaluationConfig, scores: dict) -> dict:
+    """Remove the embeddings unless they are to be kept; returns the scores."""
     if is_main() and not config.keep_embeddings:
         shutil.rmtree(place)
     return scores

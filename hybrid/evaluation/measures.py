@@ -85,7 +85,12 @@ def rank_distance_share(ranks: Ranks) -> np.ndarray:
     return rank_distance(ranks) / ranks.pool_size
 
 
-_PLAIN = {"map": average_precision, "rank_distance": rank_distance, "rank_distance_share": rank_distance_share}
+_PLAIN = {
+    "map": average_precision,
+    "accuracy": lambda ranks: recall_at(ranks, 1),
+    "rank_distance": rank_distance,
+    "rank_distance_share": rank_distance_share,
+}
 _CUT = {
     "map": average_precision_at,
     "recall": recall_at,

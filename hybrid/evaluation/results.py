@@ -49,19 +49,6 @@ def model_digest(encoder) -> str:
     return gather_objects(value)[0]
 
 
-def collection_digest(collection) -> str:
-    """Return a digest of all that a collection scores: ids, texts, judgments."""
-    return digest(
-        [
-            list(collection.queries.ids),
-            list(collection.queries.texts),
-            list(collection.documents.ids),
-            list(collection.documents.texts),
-            collection.relevant.tolist(),
-        ]
-    )
-
-
 def valid_scores(folder: Path, key: str) -> dict | None:
     """Return the scores in a folder if they were made under this key; the same on every rank."""
     found = None

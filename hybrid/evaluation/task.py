@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hybrid.evaluation.bitext import Bitext
 from hybrid.evaluation.collection import Collection, check
 from hybrid.runtime.errors import InputError, nearest
 
@@ -72,13 +73,13 @@ class Task:
         name: on the command line, in metric names and folders.
         read: the collection from the task's folder.
         folder: below the data folder; the reader is given the joined path.
-        settings: see `Setting`; their order is the order of the report.
+        settings: see `Setting`; their order is the order of the report. A bitext has its two directions.
         query_max_length, passage_max_length: in tokens, prefix and special tokens included.
         source: where the files are published: shown where they are missing.
     """
 
     name: str
-    read: Callable[[Path], Collection]
+    read: Callable[[Path], Collection | Bitext]
     folder: str
     settings: tuple[Setting, ...]
     source: str
@@ -130,7 +131,8 @@ def task_place(task: Task, data_dir: str | Path) -> Path:
     return place
 
 
-def load(task: Task, data_dir: str | Path) -> Collection:
+def load(task: Task, data_dir: str | Path) -> Collection | Bitext:
     """Read and check a task's files below `data_dir`."""
     place = task_place(task, data_dir)
-    return check(task.read(place), f"task {task.name} in {place}")
+    found = task.read(place)
+    return check(found, f"task {task.name} in {place}") if isinstance(found, Collection) else found

@@ -1,0 +1,70 @@
+"""Tatoeba, FLORES-200 and NTREX-128: nearest-neighbour accuracy of translations, to and from English."""
+
+import re
+from pathlib import Path
+
+from hybrid.evaluation.bitext import Bitext, check_bitext
+from hybrid.evaluation.languages import XLMR, XTREME_36, group_of
+from hybrid.evaluation.task import Task
+from hybrid.runtime.errors import InputError
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+
+
+def _bitext(pairs: dict[str, tuple[list[str], list[str]]], xtreme: bool, place: Path) -> Bitext:
+    groups = {"xlmr_languages": group_of(pairs, XLMR)}
+    english = frozenset(code for code in pairs if code.startswith("eng"))
+    groups["other_languages"] = frozenset(pairs) - groups["xlmr_languages"] - english
+    groups |= {"xtreme_36": XTREME_36} if xtreme else {}
+    return check_bitext(Bitext("eng", pairs, groups), str(place))
+
+
+def read_tatoeba(folder: Path) -> Bitext:
+    """Read ``tatoeba.XXX-eng.XXX`` and ``tatoeba.XXX-eng.eng`` for each language XXX."""
+    codes = [
+        match[1] for path in sorted(folder.iterdir()) if (match := re.fullmatch(r"tatoeba\.(\w+)-eng\.\1", path.name))
+    ]
+    pairs = {}
+    for code in codes:
+        english = folder / f"tatoeba.{code}-eng.eng"
+        if not english.exists():
+            raise InputError(f"{english}: is missing beside its {code} side; fetch the pair again.")
+        pairs[code] = (_lines(folder / f"tatoeba.{code}-eng.{code}"), _lines(english))
+    return _bitext(pairs, True, folder)
+
+
+def read_flores(folder: Path) -> Bitext:
+    """Read ``CODE.devtest`` of every language, such as ``deu_Latn.devtest``, with ``eng_Latn`` as the pivot."""
+    sides = {path.stem: _lines(path) for path in sorted(folder.glob("*.devtest"))}
+    return _with_english(sides, "eng_Latn", folder)
+
+
+def read_ntrex(folder: Path) -> Bitext:
+    """Read ``newstest2019-ref.CODE.txt`` of every language, with ``newstest2019-src.eng.txt`` as the pivot."""
+    sides = {path.name.split(".")[1]: _lines(path) for path in sorted(folder.glob("newstest2019-*.txt"))}
+    return _with_english(sides, "eng", folder)
+
+
+def _with_english(sides: dict[str, list[str]], english: str, folder: Path) -> Bitext:
+    if english not in sides:
+        raise InputError(f"{folder}: has no file of {english}, which all others are compared with; fetch it again.")
+    pairs = {code: (lines, sides[english]) for code, lines in sides.items() if code != english}
+    return _bitext(pairs, False, folder)
+
+
+_SOURCES = [
+    ("tatoeba", read_tatoeba, "tatoeba", "https://github.com/facebookresearch/LASER (data/tatoeba/v1)", "CC BY 2.0 FR"),
+    ("flores", read_flores, "flores-200", "https://github.com/facebookresearch/flores", "CC BY-SA 4.0"),
+    ("ntrex", read_ntrex, "ntrex-128", "https://github.com/MicrosoftTranslator/NTREX", "CC BY-SA 4.0"),
+]
+_CITATIONS = {
+    "tatoeba": "Artetxe and Schwenk 2019 (arXiv 1812.10464)",
+    "flores": "NLLB team 2022 (arXiv 2207.04672)",
+    "ntrex": "Federmann et al. 2022, NTREX-128",
+}
+TASKS = [
+    Task(name, read, folder, (), source, licence, _CITATIONS[name], query_max_length=128)
+    for name, read, folder, source, licence in _SOURCES
+]

@@ -1,0 +1,96 @@
+"""Translation retrieval: each line's nearest neighbour in the other language, both ways, by groups of languages."""
+
+import json
+
+import numpy as np
+import pytest
+from pyarrow import parquet
+
+from hybrid.evaluation.bitext import Bitext, check_bitext, neighbour_ranks, score_bitext, script
+from hybrid.evaluation.encoding import EncodingConfig
+from hybrid.evaluation.evaluator import EvaluationConfig, evaluate_encoder, load_tasks
+from hybrid.evaluation.languages import XLMR, XTREME_36, group_of
+from hybrid.runtime.errors import InputError
+
+SIDES = {"deu": ["eins", "zwei", "drei"], "rus": ["один", "два"], "xxx": ["a", "b", "c", "d"]}
+ENGLISH = ["one", "two", "three", "four"]
+
+
+@pytest.fixture
+def bitext():
+    pairs = {code: (lines, ENGLISH[: len(lines)]) for code, lines in SIDES.items()}
+    return Bitext("eng", pairs, {"known": frozenset({"deu", "rus", "fra"})})
+
+
+def test_ranks_are_those_of_a_plain_sort_with_the_smaller_line_first_in_ties():
+    random = np.random.default_rng(0)
+    queries, documents = (random.integers(-1, 2, (700, 4)).astype(np.float32) for _ in range(2))
+    found = neighbour_ranks(queries, documents)
+    for row in range(0, 700, 7):
+        order = sorted(range(700), key=lambda line: (-float(queries[row] @ documents[line]), line))
+        assert found[row] == order.index(row) + 1
+
+
+def test_accuracy_is_counted_both_ways_and_averaged_over_languages_and_groups(bitext, tmp_path):
+    vectors = {line: np.eye(8)[number] for number, line in enumerate(ENGLISH)}
+    for code, wrong in (("deu", 0), ("rus", 1), ("xxx", 2)):
+        lines = SIDES[code]
+        for number, line in enumerate(lines):
+            # A wrong line points to the next one's translation: from English both lines of that pair are touched.
+            target = (number + 1) % len(lines) if number < wrong else number
+            vectors[line] = np.eye(8)[target] * (0.5 if number < wrong else 1.0)
+    embeddings = np.array([vectors[line] for line in bitext.texts()], np.float32)
+    scores = score_bitext("made", bitext, embeddings, tmp_path, {})
+    to = scores["settings"]["to_eng"]["measures"]
+    assert to["accuracy"]["cells"] == {"deu>eng": 1.0, "rus>eng": 0.5, "xxx>eng": 0.5}
+    assert to["accuracy"]["mean"] == pytest.approx(2 / 3)
+    assert to["accuracy_known"] == {"mean": 0.75, "languages": 2}
+    back = scores["settings"]["from_eng"]["measures"]["accuracy"]["cells"]
+    assert back["eng>deu"] == 1.0
+    assert back["eng>xxx"] == 0.75  # all lines tie for "one", so line 0 is first; line 0 outdoes line 1 for "two"
+    assert scores["settings"]["to_eng"]["by_script"]["cyrillic"] == {"accuracy": 0.5, "languages": 1}
+    table = parquet.read_table(tmp_path / "per_query.parquet").to_pandas()
+    again = (
+        table[table["setting"] == "to_eng"].groupby("query_language")["rank"].apply(lambda r: (np.stack(r) == 1).mean())
+    )
+    assert again.to_dict() == {"deu": 1.0, "rus": 0.5, "xxx": 0.5}
+    assert json.loads((tmp_path / "scores.json").read_text())["settings"] == scores["settings"]
+
+
+def test_script_is_that_of_most_letters():
+    assert [script(lines) for lines in (["абв xy"], ["中文 字"], ["12 abc"])] == ["cyrillic", "cjk", "latin"]
+
+
+def test_groups_know_macrolanguages_scripts_and_regions():
+    assert group_of(["arb_Arab", "zho-TW", "swh", "fao_Latn"], XLMR) == {"arb_Arab", "zho-TW", "swh"}
+    assert len(XTREME_36) == 36
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [((["a"], ["b", "c"]), "xxx has 1 lines, eng has 2"), ((["a", " "], ["b", "c"]), "empty line")],
+)
+def test_sides_that_do_not_fit_are_refused(lines, message):
+    with pytest.raises(InputError, match=message):
+        check_bitext(Bitext("eng", {"xxx": lines}), "place")
+
+
+def test_the_published_sets_are_read_whole(hybrid_data):
+    tatoeba, flores, ntrex = (task.collection for task in load_tasks(["tatoeba", "flores", "ntrex"], hybrid_data))
+    assert (len(tatoeba.pairs), len(flores.pairs), len(ntrex.pairs)) == (112, 203, 127)
+    assert {len(pair[0]) for pair in flores.pairs.values()} == {1012}
+    assert {len(pair[0]) for pair in ntrex.pairs.values()} == {1997}
+    assert len(tatoeba.groups["xtreme_36"] & set(tatoeba.pairs)) == 36
+
+
+def test_a_bitext_is_scored_like_any_task_and_taken_from_its_folder_the_second_time(encoder, tmp_path):
+    data = tmp_path / "data" / "tatoeba"
+    data.mkdir(parents=True)
+    for code, lines in SIDES.items():
+        (data / f"tatoeba.{code}-eng.{code}").write_text("\n".join(lines) + "\n")
+        (data / f"tatoeba.{code}-eng.eng").write_text("\n".join(ENGLISH[: len(lines)]) + "\n")
+    tasks = load_tasks(["tatoeba"], tmp_path / "data")
+    config = EvaluationConfig(encoding=EncodingConfig(precision="fp32"))
+    first = evaluate_encoder(encoder, tasks, tmp_path / "out", config, "digest")
+    assert {"tatoeba/to_eng/accuracy", "tatoeba/from_eng/accuracy_xtreme_36"} <= first.keys()
+    assert evaluate_encoder(encoder, tasks, tmp_path / "out", config, "digest") == first
