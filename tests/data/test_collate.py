@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
 from hybrid.data.assembly import Assembler, WorkerAssembler
@@ -89,6 +89,21 @@ def test_tokens_are_those_of_the_joined_text_cut_by_the_tokenizer(tmp_path, two,
     ):
         whole = [prefixes[side] + text for text in texts]
         assert split(ragged)[: len(texts)] == tokenizer(whole, truncation=True, max_length=length)["input_ids"]
+
+
+def test_word_pieces_with_one_special_token_are_joined_as_well(tmp_path, two):
+    backend = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    backend.normalizer, backend.pre_tokenizer = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
+    trainer = trainers.WordPieceTrainer(vocab_size=90, special_tokens=["[UNK]", "</s>"], show_progress=False)
+    backend.train_from_iterator([context for content in ARTICLES.values() for context, _ in content], trainer)
+    backend.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="[UNK]")
+    corpora, config = two
+    collator, rows = make(tmp_path, tokenizer, corpora, replace(config, passage_max_length=30)), every_row(corpora)
+    assert isinstance(collator.assemble, Assembler)
+    passages = [f"passage: {text}" for text in texts_of(corpora, rows)[1]]
+    expected = tokenizer(passages, truncation=True, max_length=30)["input_ids"]
+    assert split(collator(rows).passages)[: len(passages)] == expected
 
 
 def test_a_tokenizer_that_cannot_be_joined_is_served_in_the_worker(tmp_path, two, capsys):
