@@ -1,5 +1,6 @@
 """Train a language-agnostic dense retriever on hybrid batches: `accelerate launch train.py --config RECIPE`."""
 
+import errno
 import sys
 
 from hybrid.config import Config, read_config
@@ -161,6 +162,11 @@ def main() -> None:
         train(read_config())
     except (InputError, MixtureError) as error:
         log(f"error: {error}")
+        sys.exit(2)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+            raise
+        log(f"error: {error.filename or 'the disk'}: {error.strerror}; make room or give another --training.output.")
         sys.exit(2)
 
 

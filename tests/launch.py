@@ -9,8 +9,8 @@ ROOT = Path(__file__).parent.parent
 
 
 def environment(**more: str) -> dict[str, str]:
-    """Return the variables under which accelerate really starts several processes on a CPU, one thread each."""
-    return os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)} | more
+    """Return the environment of a process with one thread that finds the project, and `more` variables."""
+    return os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)} | more
 
 
 def launch(script: str | Path, *arguments: str, processes: int = 2, timeout: int = 300, **variables: str) -> str:
@@ -22,7 +22,7 @@ def launch(script: str | Path, *arguments: str, processes: int = 2, timeout: int
     done = subprocess.run(
         command,
         cwd=ROOT,
-        env=environment(**variables),
+        env=environment(ACCELERATE_USE_CPU="true", **variables),
         capture_output=True,
         text=True,
         timeout=timeout,

@@ -28,20 +28,18 @@ def launcher(processes: int, zero: int | None) -> list[str]:
 
 def command(folder: Path, *flags: str, processes: int = 1, zero: int | None = None) -> subprocess.CompletedProcess:
     start = [*launcher(processes, zero), "train.py", *TINY]
-    variables = environment()
-    if zero is not None:
-        del variables["ACCELERATE_USE_CPU"]
     places = ["--training.output", str(folder / "runs"), "--tracking.uri", f"sqlite:///{folder / 'mlflow.db'}"]
     places += ["--data.cache", str(folder / "cache")]
     return subprocess.run(
-        [*start, *places, *flags], cwd=ROOT, env=variables, capture_output=True, text=True, timeout=300, check=False
+        [*start, *places, *flags], cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=300, check=False
     )
 
 
 def run(folder: Path, *flags: str, processes: int = 1, zero: int | None = None) -> str:
     done = command(folder, *flags, processes=processes, zero=zero)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    assert f"world size {processes} " in done.stdout
+    kind = {1: "no", 2: "multi_cpu"}[processes] if zero is None else "deepspeed"
+    assert f"world size {processes} ({kind})" in done.stdout
     return done.stdout
 
 
@@ -136,6 +134,25 @@ def test_every_zero_stage_follows_the_losses_of_one_process_and_saves_a_whole_mo
     assert values[0] == pytest.approx(values[1], abs=2e-4)
     mine, theirs = weights(folder, f"zero{stage}"), weights(folder, "tuned")
     assert all(torch.allclose(mine[name], theirs[name], atol=2e-4) for name in theirs)
+
+
+def test_the_best_weights_on_the_development_split_are_kept_and_training_stops_early(folder):
+    flags = ["--data.dev", "{articles: 6}", "--training.evaluate_every", "2", "--training.patience", "1"]
+    flags += [
+        "--training.steps",
+        "20",
+        "--training.learning_rate",
+        "1.0",
+        "--training.keep_best",
+        "dev/multilingual/map",
+    ]
+    output = run(folder, "--training.name", "early", "--benchmark.before", "false", *flags)
+    assert "stopping early: no better dev/multilingual/map since step" in output
+    done = [int(line.split()[1].rstrip(":")) for line in output.splitlines() if ": dev/multilingual/map" in line]
+    scores = [float(line.split()[3].rstrip(",")) for line in output.splitlines() if ": dev/multilingual/map" in line]
+    assert done[-1] < 20
+    assert scores[-1] <= max(scores[:-1])
+    assert "items, languages" in output
 
 
 def test_a_finished_run_is_neither_repeated_nor_overwritten_unasked(folder, whole):

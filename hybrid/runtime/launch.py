@@ -22,18 +22,19 @@ def start(precision: str, seed: int | None = None):
     from accelerate.utils import set_seed
 
     started = int(os.environ.get("WORLD_SIZE", 1))
+    handlers = []
     if not _has_gpu():
-        _calm_deepspeed()
-    handlers = [InitProcessGroupKwargs(backend="gloo")] if started > 1 and not _has_gpu() else []
+        _prepare_cpu()
+        handlers = [InitProcessGroupKwargs(backend="gloo")] if started > 1 else []
     accelerator = Accelerator(mixed_precision="bf16" if precision == "bf16" else "no", kwargs_handlers=handlers)
-    if started != accelerator.num_processes:
+    kind = accelerator.distributed_type.value.lower()
+    if started != accelerator.num_processes or (started > 1 and kind == "no"):
         raise InputError(
-            f"{started} processes were launched, but each is alone (world size {accelerator.num_processes}); without "
-            "GPUs launch with ACCELERATE_USE_CPU=true and --multi_gpu, as accelerate_configs/cpu_2.yaml says."
+            f"{started} processes were launched, but accelerate takes them for {accelerator.num_processes} ({kind}) "
+            "and would not keep their weights alike; launch as one of the files in accelerate_configs/ says."
         )
     if seed is not None:
         set_seed(seed)
-    kind = accelerator.distributed_type.value.lower()
     log(f"world size {accelerator.num_processes} ({kind}), {accelerator.device.type}, {precision}")
     return accelerator
 
@@ -44,13 +45,20 @@ def _has_gpu() -> bool:
     return torch.cuda.is_available() and os.environ.get("ACCELERATE_USE_CPU", "").lower() not in ("1", "true", "yes")
 
 
-def _calm_deepspeed() -> None:
-    """Without a GPU, DeepSpeed warns at every start and compiles a transport for a minute that gloo does not need."""
+def _prepare_cpu() -> None:
+    """Set what accelerate and DeepSpeed need for several processes without a GPU.
+
+    Without ACCELERATE_USE_CPU, accelerate wraps nothing in DDP: each process would train its own weights, silently. With
+    it, accelerate drops DeepSpeed, silently too. DeepSpeed warns at every start, and compiles a transport for a minute that gloo does not need.
+    """
     os.environ.setdefault("DS_ACCELERATOR", "cpu")
     if os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true":
         import deepspeed.ops
 
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+        os.environ.pop("ACCELERATE_USE_CPU", None)
+    else:
+        os.environ["ACCELERATE_USE_CPU"] = "true"
 
 
 def _check_launcher(precision: str) -> None:
