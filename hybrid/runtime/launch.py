@@ -48,8 +48,9 @@ def _has_gpu() -> bool:
 def _prepare_cpu() -> None:
     """Set what accelerate and DeepSpeed need for several processes without a GPU.
 
-    Without ACCELERATE_USE_CPU, accelerate wraps nothing in DDP: each process would train its own weights, silently. With
-    it, accelerate drops DeepSpeed, silently too. DeepSpeed warns at every start, and compiles a transport for a minute that gloo does not need.
+    Without ACCELERATE_USE_CPU, accelerate wraps nothing in DDP: each process would train its own weights, silently.
+    With it, accelerate drops DeepSpeed, silently too. DeepSpeed warns at every start, and compiles a transport for a
+    minute that gloo does not need.
     """
     os.environ.setdefault("DS_ACCELERATOR", "cpu")
     if os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true":
