@@ -48,7 +48,7 @@ def evaluate(arguments: Namespace) -> None:
         metrics = evaluate_encoder(encoder, tasks, folder, arguments.evaluation, digest)
         tracker.metrics(metrics)
         for task in tasks:
-            for name in ("scores.json", "map.png"):
+            for name in ("scores.json", "per_query.parquet", "map.png", "multilingual.languages.png", "accuracy.png"):
                 if (folder / task.task.name / name).exists():
                     tracker.artifact(folder / task.task.name / name, task.task.name)
         tracker.close()

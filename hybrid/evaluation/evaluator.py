@@ -13,6 +13,7 @@ from hybrid.evaluation.bias import TOP
 from hybrid.evaluation.bitext import Bitext, score_bitext
 from hybrid.evaluation.collection import Collection
 from hybrid.evaluation.encoding import EncodingConfig, encode
+from hybrid.evaluation.judged import Judged, score_judged
 from hybrid.evaluation.report import (
     language_shares,
     setting_scores,
@@ -22,6 +23,7 @@ from hybrid.evaluation.report import (
     write_setting,
 )
 from hybrid.evaluation.results import computed_with, valid_scores
+from hybrid.evaluation.search import SearchConfig
 from hybrid.evaluation.task import Task, find_task, load, task_place
 from hybrid.evaluation.whole_pool import rank_pools
 from hybrid.runtime.files import digest, write_json
@@ -35,6 +37,8 @@ class EvaluationConfig:
 
     encoding: EncodingConfig = field(default_factory=EncodingConfig)
     """How texts become embeddings."""
+    search: SearchConfig = field(default_factory=SearchConfig)
+    """How documents are found in corpora with judgments (MIRACL, BEIR, TREC); other tasks rank whole pools."""
     run_depth: int = 1000
     """Most documents per ranking in the TREC runs (a setting may keep fewer); 0 writes no runs and qrels."""
     keep_embeddings: bool = False
@@ -52,7 +56,7 @@ class LoadedTask:
     """A task, what was read for it, and a digest of both."""
 
     task: Task
-    collection: Collection | Bitext
+    collection: Collection | Bitext | Judged
     digest: str
 
 
@@ -64,7 +68,7 @@ def load_tasks(names: list[str], data_dir: str | Path) -> list[LoadedTask]:
     return [loaded_task(task, load(task, data_dir)) for task in tasks]
 
 
-def loaded_task(task: Task, collection: Collection | Bitext) -> LoadedTask:
+def loaded_task(task: Task, collection: Collection | Bitext | Judged) -> LoadedTask:
     """Return a task with a collection that was read or made elsewhere."""
     settings = [task.name, task.settings, task.query_max_length, task.passage_max_length]
     return LoadedTask(task, collection, digest([settings, collection.content]))
@@ -104,19 +108,27 @@ def evaluate_encoder(
 def _evaluate_task(encoder, loaded: LoadedTask, folder: Path, config: EvaluationConfig, model_digest, key: str) -> dict:
     task, collection = loaded.task, loaded.collection
     place = folder / "embeddings"
-    about = {"key": key, "model": model_digest, "environment": computed_with(encoder, config.encoding.precision)}
+    about = {
+        "key": key,
+        "model": model_digest,
+        "revision": loaded.digest,
+        "environment": computed_with(encoder, config.encoding.precision),
+    }
 
-    def embeddings(texts, side: str, length: int):
-        return encode(encoder, texts, side, length, place / side, config.encoding, model_digest)
+    def embed(texts, side: str, name: str):
+        length = task.query_max_length if side == "query" else task.passage_max_length
+        return encode(encoder, texts, side, length, place / name, config.encoding, model_digest)
 
     if isinstance(collection, Bitext):
         # Both sides are texts of one kind, so both get the query's prefix.
-        vectors = embeddings(collection.texts(), "query", task.query_max_length)
-        scores = score_bitext(task.name, collection, vectors, folder, {"revision": loaded.digest, **about})
-        return _cleared(place, config, scores)
-    queries = embeddings(collection.queries.texts, "query", task.query_max_length)
-    documents = embeddings(collection.documents.texts, "passage", task.passage_max_length)
-    return _cleared(place, config, score(loaded, queries[:], documents[:], folder, config.run_depth, about))
+        scores = score_bitext(task.name, collection, embed(collection.texts(), "query", "query"), folder, about)
+    elif isinstance(collection, Judged):
+        scores = score_judged(task.name, collection, embed, folder, max(config.run_depth, 1000), config.search, about)
+    else:
+        queries = embed(collection.queries.texts, "query", "query")[:]
+        documents = embed(collection.documents.texts, "passage", "passage")[:]
+        scores = score(loaded, queries, documents, folder, config.run_depth, about)
+    return _cleared(place, config, scores)
 
 
 def _cleared(place: Path, config: EvaluationConfig, scores: dict) -> dict:

@@ -13,6 +13,7 @@ import numpy as np
 
 from hybrid.evaluation.bitext import Bitext
 from hybrid.evaluation.collection import Collection, check
+from hybrid.evaluation.judged import Judged
 from hybrid.runtime.errors import InputError, nearest
 
 # The pool of the documents of all languages; every other pool is a language, by its number.
@@ -79,7 +80,7 @@ class Task:
     """
 
     name: str
-    read: Callable[[Path], Collection | Bitext]
+    read: Callable[[Path], Collection | Bitext | Judged]
     folder: str
     settings: tuple[Setting, ...]
     source: str
@@ -131,7 +132,7 @@ def task_place(task: Task, data_dir: str | Path) -> Path:
     return place
 
 
-def load(task: Task, data_dir: str | Path) -> Collection | Bitext:
+def load(task: Task, data_dir: str | Path) -> Collection | Bitext | Judged:
     """Read and check a task's files below `data_dir`."""
     place = task_place(task, data_dir)
     found = task.read(place)

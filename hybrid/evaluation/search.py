@@ -1,0 +1,210 @@
+"""The first k documents of each query in a corpus of any size: exact, whatever finds the candidates.
+
+Documents are taken in blocks, so that neither the corpus nor all scores are ever in memory at once. A back-end proposes
+candidates in float32; their scores are computed again in float64 and rounded to float32, as in `ranking`, and a query
+whose candidates might not hold all of the first k is searched again for more. So all exact back-ends, blocks, devices
+and numbers of ranks give the same result. Legend: B queries, N documents, D dimensions, K candidates.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+import torch
+
+from hybrid.runtime.errors import InputError
+from hybrid.runtime.logs import log, progress
+from hybrid.runtime.processes import gather_objects, rank, world_size
+
+_MARGIN = 32
+_FAISS_GPU_LIMIT = 2048
+
+
+class Matrix(Protocol):
+    """What documents are: `Vectors`, an array or a memory map, of any float type."""
+
+    shape: tuple[int, int]
+
+    def __getitem__(self, wanted): ...
+
+
+@dataclass
+class SearchConfig:
+    """How the first documents are found."""
+
+    backend: Literal["torch", "faiss"] = "torch"
+    """torch: blocks of exact scores; faiss: an index per block of documents."""
+    factory: str = "Flat"
+    """FAISS index by its factory string; all but Flat are approximate, and their recall is reported."""
+    block_rows: int = 131072
+    """Documents that are searched at once; with GPUs, on each of them."""
+    device: str | None = None
+    """cpu or cuda; unset takes the GPU where there is one."""
+
+    @property
+    def exact(self) -> bool:
+        """Whether the result is that of a plain sort of all scores."""
+        return self.backend == "torch" or self.factory == "Flat"
+
+
+@dataclass(frozen=True)
+class Found:
+    """The first k documents of each query, in order: rows int64 [B, k], -1 beyond the corpus; scores float32 [B, k]."""
+
+    rows: np.ndarray
+    scores: np.ndarray
+
+
+Candidates = Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray]]
+"""(documents float32 [n, D], K) to scores float32 [B, K] in descending order and rows in the block int64 [B, K]."""
+
+
+def search(queries_BD: np.ndarray, documents: Matrix, ids: Sequence[str], k: int, config: SearchConfig) -> Found:
+    """Return the exact first k documents of each query; every rank has to call it, and searches its part of them.
+
+    Args:
+        ids: of the documents; of equal scores the larger id, as bytes, comes first.
+
+    Raises InputError for vectors of different dimensions.
+    """
+    if queries_BD.shape[1] != documents.shape[1]:
+        raise InputError(
+            f"queries have {queries_BD.shape[1]} dimensions, documents {documents.shape[1]}; they come from different "
+            "models: encode both again (--evaluation.overwrite true)."
+        )
+    count = documents.shape[0]
+    if k > count:
+        log(f"search: {k} documents were asked for, the corpus has {count}; all of them are ranked.")
+    bounds = np.linspace(0, count, world_size() + 1).astype(int)
+    own = range(bounds[rank()], bounds[rank() + 1])
+    queries = np.ascontiguousarray(queries_BD, dtype=np.float32)
+    found = _search_part(queries, documents, own, ids, min(k, max(len(own), 1)), config)
+    parts = gather_objects(found)
+    rows = np.concatenate([part.rows for part in parts], axis=1)
+    scores = np.concatenate([part.scores for part in parts], axis=1)
+    return _in_order(rows, scores, ids, min(k, count))
+
+
+def _search_part(queries_BD, documents: Matrix, own: range, ids: Sequence[str], k: int, config: SearchConfig) -> Found:
+    """Search the documents `own`; ask for ever more candidates until none beyond them can be among the first k."""
+    rows = np.full((len(queries_BD), k), -1, np.int64)
+    scores = np.full((len(queries_BD), k), -np.inf, np.float32)
+    open_queries = np.arange(len(queries_BD))
+    wanted = min(k + _MARGIN, len(own))
+    while len(open_queries) and len(own):
+        part = queries_BD[open_queries]
+        approximate, candidates, norm = _candidates(part, documents, own, wanted, config)
+        exact = _rescored(part, documents, candidates)
+        best = _in_order(candidates, exact, ids, k)
+        rows[open_queries], scores[open_queries] = best.rows, best.scores
+        # A float32 inner product is off by at most about D eps |q| |d|; a document that was not proposed has at most
+        # the last candidate's score and that error.
+        error = queries_BD.shape[1] * np.finfo(np.float32).eps * np.linalg.norm(part, axis=1) * norm
+        sure = (best.scores[:, -1] > approximate[:, -1] + 2 * error) | (wanted == len(own)) | (not config.exact)
+        open_queries = open_queries[~sure]
+        wanted = min(2 * wanted, len(own))
+    return Found(rows, scores)
+
+
+def _candidates(queries_BD, documents: Matrix, own: range, wanted: int, config: SearchConfig):
+    """Return scores [B, K] in descending order, rows [B, K] of the documents proposed, and the largest norm of any."""
+    propose = _faiss(queries_BD, config) if config.backend == "faiss" else _torch(queries_BD, config)
+    scores = np.zeros((len(queries_BD), 0), np.float32)
+    rows = np.zeros((len(queries_BD), 0), np.int64)
+    norm = 0.0
+    with progress(len(own), "searching", "documents") as bar:
+        for start in range(own.start, own.stop, config.block_rows):
+            block = np.ascontiguousarray(documents[start : min(start + config.block_rows, own.stop)], dtype=np.float32)
+            norm = max(norm, float(np.sqrt(np.einsum("nd,nd->n", block, block).max())))
+            new_scores, new_rows = propose(block, min(wanted, len(block)))
+            scores = np.concatenate([scores, new_scores], axis=1)
+            rows = np.concatenate([rows, np.where(new_rows < 0, -1, new_rows + start)], axis=1)
+            keep = np.argsort(-scores, axis=1, kind="stable")[:, :wanted]
+            scores, rows = np.take_along_axis(scores, keep, axis=1), np.take_along_axis(rows, keep, axis=1)
+            bar.update(len(block))
+    return scores, rows, norm
+
+
+def _device(config: SearchConfig) -> torch.device:
+    return torch.device(config.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def _torch(queries_BD: np.ndarray, config: SearchConfig) -> Candidates:
+    device = _device(config)
+    queries = torch.from_numpy(queries_BD).to(device)
+    # Scores of a slice of the queries at a time: 64 Mi of them are 256 MiB.
+    rows = max(1, (64 << 20) // config.block_rows)
+
+    def propose(block: np.ndarray, wanted: int) -> tuple[np.ndarray, np.ndarray]:
+        documents = torch.from_numpy(block).to(device)
+        parts = [torch.topk(part @ documents.T, wanted, dim=1) for part in queries.split(rows)]
+        scores, columns = torch.cat([part.values for part in parts]), torch.cat([part.indices for part in parts])
+        return scores.cpu().numpy(), columns.cpu().numpy()
+
+    return propose
+
+
+def _faiss(queries_BD: np.ndarray, config: SearchConfig) -> Candidates:
+    faiss = _import_faiss()
+    gpus = faiss.get_num_gpus() if hasattr(faiss, "get_num_gpus") and _device(config).type == "cuda" else 0
+
+    def propose(block: np.ndarray, wanted: int) -> tuple[np.ndarray, np.ndarray]:
+        index = faiss.index_factory(block.shape[1], config.factory, faiss.METRIC_INNER_PRODUCT)
+        # An index that is moved to zero GPUs is silently empty, and a GPU returns no more than 2048 documents.
+        if gpus and wanted <= _FAISS_GPU_LIMIT:
+            options = faiss.GpuMultipleClonerOptions()
+            options.shard = True
+            index = faiss.index_cpu_to_all_gpus(index, options)
+        index.train(block)
+        index.add(block)
+        return index.search(queries_BD, wanted)
+
+    return propose
+
+
+def _import_faiss():
+    try:
+        import faiss
+    except ImportError as error:
+        raise InputError("search.backend is faiss, which is not installed here; install it or take torch.") from error
+    return faiss
+
+
+def _rescored(queries_BD: np.ndarray, documents: Matrix, rows_BK: np.ndarray) -> np.ndarray:
+    """Return float32 [B, K], the exact scores of the candidates, computed in float64; -inf where there is none."""
+    out = np.full(rows_BK.shape, -np.inf, np.float32)
+    for number, rows in enumerate(rows_BK):
+        known = np.flatnonzero(rows >= 0)
+        vectors = np.asarray(documents[rows[known]], np.float64)
+        out[number, known] = (vectors @ queries_BD[number].astype(np.float64)).astype(np.float32)
+    return out
+
+
+def _in_order(rows_BK: np.ndarray, scores_BK: np.ndarray, ids: Sequence[str], k: int) -> Found:
+    """Return the first k of each row of candidates by score, then by id from the largest."""
+    order = np.argsort(-scores_BK, axis=1, kind="stable")
+    scores, rows = np.take_along_axis(scores_BK, order, axis=1), np.take_along_axis(rows_BK, order, axis=1)
+    for number in np.flatnonzero((scores[:, 1:] == scores[:, :-1]).any(axis=1)).tolist():
+        start = 0
+        while start < rows.shape[1]:
+            stop = int(np.searchsorted(-scores[number], -scores[number, start], side="right"))
+            tied = sorted(rows[number, start:stop].tolist(), key=lambda row: ids[row].encode(), reverse=True)
+            rows[number, start:stop] = tied
+            start = stop
+    return Found(rows[:, :k], scores[:, :k])
+
+
+def recall_of(found: Found, exact: Found) -> float:
+    """Return the share of the exact first documents that an approximate search found, the mean over queries."""
+    return float(np.mean([len(np.intersect1d(a, b)) / len(b) for a, b in zip(found.rows, exact.rows, strict=True)]))
+
+
+def describe(config: SearchConfig) -> str:
+    """Return what searches: the back-end and the device that is really used."""
+    device = _device(config)
+    if config.backend == "torch":
+        return f"torch on {torch.cuda.get_device_name(device) if device.type == 'cuda' else 'the CPU'}"
+    faiss = _import_faiss()
+    gpus = faiss.get_num_gpus() if hasattr(faiss, "get_num_gpus") and device.type == "cuda" else 0
+    return f"FAISS {config.factory} on {f'{gpus} GPUs' if gpus else 'the CPU'}"

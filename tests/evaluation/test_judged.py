@@ -1,0 +1,129 @@
+"""Collections with judgments: read in published formats, measured by ir-measures, refused where they do not fit."""
+
+import gzip
+import json
+from collections import defaultdict
+
+import ir_measures
+import pytest
+from ir_measures import R, nDCG
+
+from hybrid.evaluation.encoding import EncodingConfig
+from hybrid.evaluation.evaluator import EvaluationConfig, evaluate_encoder, load_tasks
+from hybrid.evaluation.judged import Part, check_part
+from hybrid.evaluation.runs import read_recipe
+from hybrid.evaluation.search import SearchConfig
+from hybrid.evaluation.statistics import mean
+from hybrid.runtime.errors import InputError
+
+FP32 = EncodingConfig(precision="fp32")
+
+
+@pytest.fixture
+def beir(tmp_path):
+    """Forty documents, two of them with equal text, ten queries with grades 1 and 2, one of them never judged."""
+    folder = tmp_path / "data" / "tiny"
+    (folder / "qrels").mkdir(parents=True)
+    rows = [{"_id": f"d{n}", "title": f"title {n}" if n % 2 else "", "text": f"text of {max(n, 1)}"} for n in range(40)]
+    (folder / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with gzip.open(folder / "queries.jsonl.gz", "wt") as file:
+        file.writelines(json.dumps({"_id": f"q{n}", "text": f"what is {n}?"}) + "\n" for n in range(11))
+    lines = [f"q{n}\td{n * k + k}\t{k}\n" for n in range(10) for k in (1, 2)]
+    (folder / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\n" + "".join(lines))
+    return tmp_path / "data"
+
+
+def test_reported_figures_are_those_of_ir_measures_on_the_files(encoder, beir, tmp_path):
+    tasks = load_tasks(["beir:tiny"], beir)
+    metrics = evaluate_encoder(encoder, tasks, tmp_path / "out", EvaluationConfig(encoding=FP32))
+    folder = tmp_path / "out" / "beir-tiny"
+    run = ir_measures.read_trec_run(str(folder / "en.run"))
+    qrels = ir_measures.read_trec_qrels(str(folder / "en.qrels"))
+    again = ir_measures.calc_aggregate([nDCG @ 10, R @ 100], list(qrels), list(run))
+    assert metrics["beir-tiny/retrieval/ndcg_at_10"] == pytest.approx(again[nDCG @ 10], abs=1e-9)
+    assert metrics["beir-tiny/retrieval/recall_at_100"] == pytest.approx(again[R @ 100], abs=1e-9) == 1.0
+    values, _ = read_recipe(str(tmp_path / "out"), None).values("beir-tiny", "retrieval", "ndcg_at_10")
+    assert mean(values)[0] == pytest.approx(again[nDCG @ 10], abs=1e-9)
+
+
+def test_backends_give_the_same_files(encoder, beir, tmp_path):
+    pytest.importorskip("faiss")
+    for backend in ("torch", "faiss"):
+        config = EvaluationConfig(encoding=FP32, search=SearchConfig(backend=backend, block_rows=7, device="cpu"))
+        evaluate_encoder(encoder, load_tasks(["beir:tiny"], beir), tmp_path / backend, config)
+    for name in ("en.run", "en.qrels"):
+        one, two = ((tmp_path / backend / "beir-tiny" / name).read_text() for backend in ("torch", "faiss"))
+        assert one == two
+
+
+def test_an_approximate_index_reports_its_recall(encoder, beir, tmp_path):
+    pytest.importorskip("faiss")
+    search = SearchConfig(backend="faiss", factory="HNSW8,Flat", device="cpu")
+    evaluate_encoder(encoder, load_tasks(["beir:tiny"], beir), tmp_path, EvaluationConfig(encoding=FP32, search=search))
+    scores = json.loads((tmp_path / "beir-tiny" / "scores.json").read_text())
+    assert 0 < scores["settings"]["retrieval"]["recall_of_search"]["en"] <= 1
+    assert scores["search"] == "FAISS HNSW8,Flat on the CPU"
+
+
+def test_miracl_is_read_from_its_published_files(hybrid_data, tmp_path):
+    """The corpora are too large to be here: one is made in their format, of the judged documents."""
+    folder = tmp_path / "miracl"
+    folder.mkdir()
+    for code in ("sw", "yo"):
+        for kind in ("topics", "qrels"):
+            name = f"{kind}.miracl-v1.0-{code}-dev.tsv"
+            (folder / name).write_bytes((hybrid_data / "miracl" / name).read_bytes())
+        judged = {line.split()[2] for line in (folder / f"qrels.miracl-v1.0-{code}-dev.tsv").open()}
+        corpus = folder / f"miracl-corpus-v1.0-{code}"
+        corpus.mkdir()
+        with gzip.open(corpus / "docs-0.jsonl.gz", "wt") as file:
+            rows = ({"docid": name, "title": f"T {name}", "text": f"text {name}"} for name in sorted(judged))
+            file.writelines(json.dumps(row) + "\n" for row in rows)
+    parts = load_tasks(["miracl"], tmp_path)[0].collection.parts
+    assert {code: len(part.queries) for code, part in parts.items()} == {"sw": 482, "yo": 119}
+    assert {grade for judged in parts["sw"].qrels.values() for grade in judged.values()} == {0, 1}
+    name = parts["yo"].document_ids[0]
+    assert parts["yo"].documents[0] == f"T {name}\ntext {name}"
+
+
+def test_a_missing_corpus_is_told_with_where_to_get_it(hybrid_data):
+    with pytest.raises(InputError, match=r"topics of sw, but no miracl-corpus-v1.0-sw.*https://huggingface.co"):
+        load_tasks(["miracl"], hybrid_data)
+
+
+def test_trec_files_are_read(tmp_path):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "corpus.tsv").write_text("d1\tone\nd2\ttwo\n")
+    (folder / "topics.tsv").write_text("7\tfirst number\n8\tsecond number\n")
+    (folder / "qrels.txt").write_text("7 0 d1 1\n8 0 d2 0\n")
+    part = load_tasks(["trec:mine"], tmp_path)[0].collection.parts["all"]
+    assert (list(part.query_ids), list(part.documents)) == (["7"], ["one", "two"])
+    assert part.counts["queries without a relevant document"] == 1
+
+
+def part(unknown: int) -> Part:
+    qrels: dict = defaultdict(dict)
+    for number in range(200):
+        qrels[f"q{number}"][f"d{number}"] = 1
+    for number in range(unknown):
+        qrels["q0"][f"x{number}"] = 1
+    names = [f"q{number}" for number in range(200)]
+    return Part(names, names, [f"d{number}" for number in range(200)], ["text"] * 200, qrels, {})
+
+
+def test_judgments_of_unknown_documents_are_counted_and_refused_above_one_in_a_hundred(capsys):
+    assert check_part(part(2), "here").counts["judgments of unknown queries or documents"] == 2
+    assert "q0 x0, q0 x1" in capsys.readouterr().err
+    with pytest.raises(InputError, match="3 of 203 judgments name an unknown query or document"):
+        check_part(part(3), "here")
+
+
+@pytest.mark.parametrize(
+    ("field", "message"), [("query_ids", "1 query ids occur twice"), ("document_ids", "1 document ids occur twice")]
+)
+def test_ids_that_occur_twice_are_refused(field, message):
+    made = part(0)
+    getattr(made, field)[1] = getattr(made, field)[0]
+    with pytest.raises(InputError, match=message):
+        check_part(made, "here")

@@ -1,0 +1,91 @@
+"""Search: every exact back-end gives the ranking of a plain sort, ties by id, however the corpus is cut."""
+
+import numpy as np
+import pytest
+
+from hybrid.evaluation import search as room
+from hybrid.evaluation.search import SearchConfig, describe, recall_of, search
+from hybrid.runtime.errors import InputError
+
+RANDOM = np.random.default_rng(0)
+
+
+def plain(queries, documents, ids, k):
+    scores = (queries.astype(np.float64) @ np.asarray(documents, np.float64).T).astype(np.float32)
+    return np.array(
+        [
+            sorted(range(len(ids)), key=lambda row: (float(line[row]), ids[row].encode()), reverse=True)[:k]
+            for line in scores
+        ]
+    )
+
+
+def corpus(kind: str):
+    queries = RANDOM.standard_normal((9, 24)).astype(np.float32)
+    documents = RANDOM.standard_normal((700, 24)).astype(np.float32)
+    if kind == "ties":
+        queries, documents = np.sign(queries), np.sign(documents) * (RANDOM.random((700, 24)) > 0.8)
+    if kind == "duplicates":
+        documents[100:400] = documents[5]
+    ids = [f"d{number}" for number in RANDOM.permutation(700)]
+    return queries.astype(np.float32), documents.astype(np.float32), ids
+
+
+@pytest.mark.parametrize("backend", ["torch", "faiss"])
+@pytest.mark.parametrize("kind", ["random", "ties", "duplicates"])
+@pytest.mark.parametrize(("k", "block_rows"), [(10, 131072), (100, 97), (700, 64)])
+def test_every_exact_backend_gives_the_ranking_of_a_plain_sort(backend, kind, k, block_rows):
+    if backend == "faiss":
+        pytest.importorskip("faiss")
+    queries, documents, ids = corpus(kind)
+    config = SearchConfig(backend=backend, block_rows=block_rows, device="cpu")
+    found = search(queries, documents, ids, k, config)
+    np.testing.assert_array_equal(found.rows, plain(queries, documents, ids, k))
+    assert (np.diff(found.scores, axis=1) <= 0).all()
+
+
+def test_a_query_is_searched_again_only_where_its_candidates_may_not_suffice(monkeypatch):
+    asked = []
+    propose = room._candidates
+    monkeypatch.setattr(room, "_candidates", lambda *a: asked.append((len(a[0]), a[3])) or propose(*a))
+    queries, documents, ids = corpus("duplicates")
+    queries[3] = documents[5]
+    search(queries, documents, ids, 10, SearchConfig(device="cpu"))
+    assert asked[0] == (9, 42)
+    assert asked[-1][0] < 9
+    assert asked[-1][1] > 300
+
+
+def test_memory_maps_of_half_precision_are_searched_in_blocks(tmp_path):
+    queries, documents, ids = corpus("random")
+    stored = np.memmap(tmp_path / "vectors", np.float16, "w+", shape=documents.shape)
+    stored[:] = documents
+    found = search(queries, stored, ids, 20, SearchConfig(block_rows=100, device="cpu"))
+    np.testing.assert_array_equal(found.rows, plain(queries, documents.astype(np.float16), ids, 20))
+
+
+def test_more_documents_than_there_are_gives_all_of_them():
+    queries, documents, ids = corpus("random")
+    found = search(queries, documents[:15], ids[:15], 100, SearchConfig(device="cpu"))
+    np.testing.assert_array_equal(found.rows, plain(queries, documents[:15], ids[:15], 15))
+
+
+def test_vectors_of_different_models_are_refused():
+    queries, documents, ids = corpus("random")
+    with pytest.raises(InputError, match="queries have 24 dimensions, documents 23"):
+        search(queries, documents[:, :23], ids, 5, SearchConfig())
+
+
+def test_the_device_that_is_used_is_named():
+    assert describe(SearchConfig(device="cpu")) == "torch on the CPU"
+    pytest.importorskip("faiss")
+    assert describe(SearchConfig(backend="faiss", device="cpu")) == "FAISS Flat on the CPU"
+
+
+def test_an_approximate_index_is_measured_against_exact_search():
+    pytest.importorskip("faiss")
+    queries, documents, ids = corpus("random")
+    exact = search(queries, documents, ids, 10, SearchConfig(device="cpu"))
+    found = search(queries, documents, ids, 10, SearchConfig(backend="faiss", factory="IVF8,Flat", device="cpu"))
+    assert 0.05 < recall_of(found, exact) < 1
+    assert recall_of(exact, exact) == 1
