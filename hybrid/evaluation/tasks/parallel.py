@@ -15,14 +15,23 @@ from hybrid.evaluation.task import THREE_SETTINGS, Task
 
 
 def read(place: Path, form: Form) -> Collection:
-    """Read files whose names tell the language, as in ``dev.*.json.gz``; in a folder ``{language}.json``."""
+    """Read the files of `read_paragraphs` as a collection, with paragraphs or their sentences as candidates."""
+    paragraphs, report = read_paragraphs(place)
+    return replace(passage_collection(paragraphs, form), counts=report.counts)
+
+
+def read_paragraphs(place: Path) -> tuple[dict[str, list[Paragraph]], Report]:
+    """Read files whose names tell the language, as in ``dev.*.json.gz``; in a folder ``{language}.json``.
+
+    Returns paragraphs with their sentences by language, and what was left out.
+    """
     pattern = str(place).replace("*", "{language}", 1)
     pattern = pattern if "{language}" in pattern else str(place / "{language}.json")
     report = Report(pattern)
     paragraphs: dict[str, list[Paragraph]] = {}
     for language, paths in resolve(pattern, "--tasks parallel").items():
         paragraphs[str(language)] = [_with_sentences(p, language) for path in paths for p in read_squad(path, report)]
-    return replace(passage_collection(paragraphs, form), counts=report.counts)
+    return paragraphs, report
 
 
 def _with_sentences(paragraph: Paragraph, language: str | None) -> Paragraph:
