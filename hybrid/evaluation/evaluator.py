@@ -3,7 +3,7 @@
 import shutil
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from hybrid.evaluation.bitext import Bitext, score_bitext
 from hybrid.evaluation.collection import Collection
 from hybrid.evaluation.encoding import EncodingConfig, encode
 from hybrid.evaluation.judged import Judged, score_judged
+from hybrid.evaluation.lir import fitted, removed
 from hybrid.evaluation.report import (
     language_shares,
     setting_scores,
@@ -26,7 +27,7 @@ from hybrid.evaluation.results import computed_with, valid_scores
 from hybrid.evaluation.search import SearchConfig
 from hybrid.evaluation.task import Task, find_task, load, task_place
 from hybrid.evaluation.whole_pool import rank_pools
-from hybrid.runtime.files import digest, write_json
+from hybrid.runtime.files import digest, read_json, write_json
 from hybrid.runtime.logs import log
 from hybrid.runtime.processes import barrier, is_main
 
@@ -39,6 +40,8 @@ class EvaluationConfig:
     """How texts become embeddings."""
     search: SearchConfig = field(default_factory=SearchConfig)
     """How documents are found in corpora with judgments (MIRACL, BEIR, TREC); other tasks rank whole pools."""
+    lir: int = 0
+    """Directions of each language (estimated on the task's passages) to remove; scores go to TASK-lir. 0: none."""
     run_depth: int = 1000
     """Most documents per ranking in the TREC runs (a setting may keep fewer); 0 writes no runs and qrels."""
     keep_embeddings: bool = False
@@ -102,7 +105,15 @@ def evaluate_encoder(
         else:
             scores = _evaluate_task(encoder, loaded, folder, config, model_digest, key)
         metrics |= flat(loaded.task.name, scores["settings"])
+        if config.lir and isinstance(loaded.collection, Collection):
+            treated = read_json(_treated(folder) / "scores.json")
+            metrics |= flat(treated["task"], treated["settings"])
     return metrics
+
+
+def _treated(folder: Path) -> Path:
+    """Return the folder of a task's scores after language information removal."""
+    return folder.with_name(f"{folder.name}-lir")
 
 
 def _evaluate_task(encoder, loaded: LoadedTask, folder: Path, config: EvaluationConfig, model_digest, key: str) -> dict:
@@ -127,8 +138,23 @@ def _evaluate_task(encoder, loaded: LoadedTask, folder: Path, config: Evaluation
     else:
         queries = embed(collection.queries.texts, "query", "query")[:]
         documents = embed(collection.documents.texts, "passage", "passage")[:]
+        if config.lir:
+            # Before the untreated scores, whose file says that all is complete.
+            _score_treated(loaded, queries, documents, _treated(folder), config, about)
         scores = score(loaded, queries, documents, folder, config.run_depth, about)
     return _cleared(place, config, scores)
+
+
+def _score_treated(loaded: LoadedTask, queries, documents, folder: Path, config: EvaluationConfig, about) -> None:
+    collection = loaded.collection
+    found = fitted(documents, collection.documents.language, config.lir)
+    treated = [
+        removed(vectors, side.language, found)
+        for vectors, side in ((queries, collection.queries), (documents, collection.documents))
+    ]
+    task = replace(loaded.task, name=folder.name)
+    lir = {"directions": config.lir, "estimated_on": "the task's own passages"}
+    score(replace(loaded, task=task), *treated, folder, config.run_depth, {**about, "lir": lir})
 
 
 def _cleared(place: Path, config: EvaluationConfig, scores: dict) -> dict:
