@@ -144,7 +144,7 @@ def finish(config: Config, data, encoder, before: dict[str, float], after: dict[
             tracker.artifact(file, str(file.parent.relative_to(folder)))
     mark_finished(folder, {"before": before, "after": after})
     if after:
-        log(f"\n{before_and_after(before, after)}\n")
+        log(f"\n{before_and_after(before, after)}\n" + (f"{config.benchmark.note}\n" if config.benchmark.note else ""))
     log(f"model:  {folder / 'model'}\nreport: {folder / 'results'}\nrun:    {tracker.place()}")
     task, place = (config.benchmark.tasks or ["xquad-r"])[0], config.benchmark.data_dir or "FOLDER"
     log(f"next:   accelerate launch evaluate.py --model {folder / 'model'} --tasks '{task}' --data_dir {place}")

@@ -16,6 +16,8 @@ class BenchmarkConfig:
     """Names of tasks (see evaluate.py --help); none skips the scoring."""
     data_dir: str | None = None
     """Folder that holds a folder per task. $NAME takes a variable of the environment."""
+    note: str | None = None
+    """A sentence that belongs to these scores, such as what was seen in training; printed and logged with them."""
     before: bool = False
     """Score the encoder before training too."""
     settings: EvaluationConfig = field(default_factory=EvaluationConfig)
