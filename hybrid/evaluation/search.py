@@ -6,6 +6,7 @@ whose candidates might not hold all of the first k is searched again for more. S
 and numbers of ranks give the same result. Legend: B queries, N documents, D dimensions, K candidates.
 """
 
+import mmap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -122,8 +123,16 @@ def _candidates(queries_BD, documents: Matrix, own: range, wanted: int, config: 
             rows = np.concatenate([rows, np.where(new_rows < 0, -1, new_rows + start)], axis=1)
             keep = np.argsort(-scores, axis=1, kind="stable")[:, :wanted]
             scores, rows = np.take_along_axis(scores, keep, axis=1), np.take_along_axis(rows, keep, axis=1)
+            _release(documents)
             bar.update(len(block))
     return scores, rows, norm
+
+
+def _release(documents: Matrix) -> None:
+    """Let go of the pages of a memory map that have been read: they would count as this process's memory."""
+    pages = getattr(documents, "_mmap", None)
+    if pages is not None and hasattr(mmap, "MADV_DONTNEED"):
+        pages.madvise(mmap.MADV_DONTNEED)
 
 
 def _device(config: SearchConfig) -> torch.device:
