@@ -140,7 +140,7 @@ def finish(config: Config, data, encoder, before: dict[str, float], after: dict[
     tracker.metrics({f"before/{key}": value for key, value in before.items()} | after, config.training.steps)
     tracker.artifact(folder / "model" / "README.md")
     for file in sorted((folder / "results").rglob("*")):
-        if file.name in ("scores.json", "map.png"):
+        if file.name in ("scores.json", "per_query.parquet") or file.suffix == ".png":
             tracker.artifact(file, str(file.parent.relative_to(folder)))
     mark_finished(folder, {"before": before, "after": after})
     if after:

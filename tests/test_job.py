@@ -132,8 +132,12 @@ def test_every_zero_stage_follows_the_losses_of_one_process_and_saves_a_whole_mo
     output = run(folder, *flags, "--training.name", f"zero{stage}", processes=2, zero=stage)
     values = [[float(loss.split()[1]) for loss in losses(printed)] for printed in (plain, output)]
     assert values[0] == pytest.approx(values[1], abs=2e-4)
-    mine, theirs = weights(folder, f"zero{stage}"), weights(folder, "tuned")
-    assert all(torch.allclose(mine[name], theirs[name], atol=2e-4) for name in theirs)
+    start, mine, theirs = (
+        torch.cat([value.flatten() for value in weights(folder, name).values()])
+        for name in ("whole", f"zero{stage}", "tuned")
+    )
+    # Adam makes whole steps of rounding errors where a gradient is near 0, so single weights may differ.
+    assert float((mine - theirs).norm() / (theirs - start).norm()) < 0.01
 
 
 def test_the_best_weights_on_the_development_split_are_kept_and_training_stops_early(folder):
