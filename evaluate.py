@@ -8,7 +8,8 @@ from dataclasses import replace
 
 from jsonargparse import ArgumentParser, Namespace
 
-from hybrid.evaluation.evaluator import EvaluationConfig, evaluate_encoder, load_tasks
+from hybrid.evaluation.config import EvaluationConfig
+from hybrid.evaluation.evaluator import evaluate_encoder, load_tasks
 from hybrid.evaluation.results import model_digest, model_paths, results_folder
 from hybrid.evaluation.table import scores_table
 from hybrid.evaluation.task import registry

@@ -7,7 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from hybrid.data.config import DataConfig
-from hybrid.evaluation.benchmarks import BenchmarkConfig
+from hybrid.evaluation.config import BenchmarkConfig
 from hybrid.models.config import ModelConfig
 from hybrid.runtime.errors import InputError, nearest
 from hybrid.runtime.tracking import TrackingConfig

@@ -2,26 +2,10 @@
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from hybrid.evaluation.evaluator import EvaluationConfig, LoadedTask, evaluate_encoder, load_tasks
-
-
-@dataclass
-class BenchmarkConfig:
-    """What an encoder is scored on around its training."""
-
-    tasks: list[str] = field(default_factory=list)
-    """Names of tasks (see evaluate.py --help); none skips the scoring."""
-    data_dir: str | None = None
-    """Folder that holds a folder per task. $NAME takes a variable of the environment."""
-    note: str | None = None
-    """A sentence that belongs to these scores, such as what was seen in training; printed and logged with them."""
-    before: bool = False
-    """Score the encoder before training too."""
-    settings: EvaluationConfig = field(default_factory=EvaluationConfig)
-    """How tasks are scored."""
+from hybrid.evaluation.config import BenchmarkConfig
+from hybrid.evaluation.evaluator import LoadedTask, evaluate_encoder, load_tasks
 
 
 class Benchmarks:

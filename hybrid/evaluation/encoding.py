@@ -10,31 +10,18 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
 
+from hybrid.evaluation.config import EncodingConfig
 from hybrid.evaluation.vectors import SHARD, Vectors, shard_count, shard_path
 from hybrid.runtime.errors import InputError
 from hybrid.runtime.files import atomic_file, read_json, write_json
 from hybrid.runtime.logs import log, progress, warn
 from hybrid.runtime.processes import barrier, gather_objects, is_main, rank, world_size
 from hybrid.runtime.ragged import Ragged
-
-
-@dataclass
-class EncodingConfig:
-    """How texts become embeddings."""
-
-    precision: Literal["bf16", "fp32"] = "bf16"
-    """Arithmetic of the encoder: bf16 is mixed precision (autocast)."""
-    batch_tokens: int = 16384
-    """Tokens of a batch, padding included."""
-    storage: Literal["float32", "float16"] = "float32"
-    """Number format of the embeddings on disk."""
 
 
 def encode(

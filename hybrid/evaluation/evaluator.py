@@ -3,7 +3,7 @@
 import shutil
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,8 @@ import numpy as np
 from hybrid.evaluation.bias import TOP
 from hybrid.evaluation.bitext import Bitext, score_bitext
 from hybrid.evaluation.collection import Collection
-from hybrid.evaluation.encoding import EncodingConfig, encode
+from hybrid.evaluation.config import EvaluationConfig
+from hybrid.evaluation.encoding import encode
 from hybrid.evaluation.judged import Judged, score_judged
 from hybrid.evaluation.lir import fitted, removed
 from hybrid.evaluation.report import (
@@ -24,31 +25,11 @@ from hybrid.evaluation.report import (
     write_setting,
 )
 from hybrid.evaluation.results import computed_with, valid_scores
-from hybrid.evaluation.search import SearchConfig
 from hybrid.evaluation.task import Task, find_task, load, task_place
 from hybrid.evaluation.whole_pool import rank_pools
 from hybrid.runtime.files import digest, read_json, write_json
 from hybrid.runtime.logs import log
 from hybrid.runtime.processes import barrier, is_main
-
-
-@dataclass
-class EvaluationConfig:
-    """How tasks are scored and what is written."""
-
-    encoding: EncodingConfig = field(default_factory=EncodingConfig)
-    """How texts become embeddings."""
-    search: SearchConfig = field(default_factory=SearchConfig)
-    """How documents are found in corpora with judgments (MIRACL, BEIR, TREC); other tasks rank whole pools."""
-    lir: int = 0
-    """Directions of each language (estimated on the task's passages) to remove; scores go to TASK-lir. 0: none."""
-    run_depth: int = 1000
-    """Most documents per ranking in the TREC runs (a setting may keep fewer); 0 writes no runs and qrels."""
-    keep_embeddings: bool = False
-    """Leave the embeddings beside the results."""
-    overwrite: bool = False
-    """Score again where results of the same model, data and settings lie."""
-
 
 # Changes when the same embeddings would give other scores or files than before: results made by older code are redone.
 _VERSION = 2

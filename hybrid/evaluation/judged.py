@@ -11,7 +11,8 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 
-from hybrid.evaluation.search import Found, SearchConfig, describe, recall_of, search
+from hybrid.evaluation.config import SearchConfig
+from hybrid.evaluation.search import Found, describe, recall_of, search
 from hybrid.runtime.errors import InputError
 from hybrid.runtime.files import atomic_file, digest, write_json
 from hybrid.runtime.logs import log, warn

@@ -19,11 +19,12 @@ from jsonargparse import ArgumentParser
 
 from hybrid.data.records import Paragraph
 from hybrid.evaluation.collection import Collection
-from hybrid.evaluation.encoding import EncodingConfig, encode
+from hybrid.evaluation.config import EncodingConfig, SearchConfig
+from hybrid.evaluation.encoding import encode
 from hybrid.evaluation.passages import passage_collection
 from hybrid.evaluation.plots import bars
 from hybrid.evaluation.results import model_digest
-from hybrid.evaluation.search import Found, SearchConfig, search
+from hybrid.evaluation.search import Found, search
 from hybrid.evaluation.tasks.parallel import read_paragraphs
 from hybrid.models.config import ModelConfig
 from hybrid.models.load import load_encoder

@@ -9,11 +9,12 @@ and numbers of ranks give the same result. Legend: B queries, N documents, D dim
 import mmap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
 
+from hybrid.evaluation.config import SearchConfig
 from hybrid.runtime.errors import InputError
 from hybrid.runtime.logs import log, progress
 from hybrid.runtime.processes import gather_objects, rank, world_size
@@ -28,25 +29,6 @@ class Matrix(Protocol):
     shape: tuple[int, int]
 
     def __getitem__(self, wanted): ...
-
-
-@dataclass
-class SearchConfig:
-    """How the first documents are found."""
-
-    backend: Literal["torch", "faiss"] = "torch"
-    """torch: blocks of exact scores; faiss: an index per block of documents."""
-    factory: str = "Flat"
-    """FAISS index by its factory string; all but Flat are approximate, and their recall is reported."""
-    block_rows: int = 131072
-    """Documents that are searched at once; with GPUs, on each of them."""
-    device: str | None = None
-    """cpu or cuda; unset takes the GPU where there is one."""
-
-    @property
-    def exact(self) -> bool:
-        """Whether the result is that of a plain sort of all scores."""
-        return self.backend == "torch" or self.factory == "Flat"
 
 
 @dataclass(frozen=True)

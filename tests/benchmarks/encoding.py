@@ -18,7 +18,8 @@ from jsonargparse import ArgumentParser
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from hybrid.evaluation.encoding import EncodingConfig, encode
+from hybrid.evaluation.config import EncodingConfig
+from hybrid.evaluation.encoding import encode
 from hybrid.evaluation.task import find_task, load
 from hybrid.models.config import ModelConfig
 from hybrid.models.load import load_encoder

@@ -17,7 +17,8 @@ from jsonargparse import ArgumentParser
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from hybrid.evaluation.search import SearchConfig, search
+from hybrid.evaluation.config import SearchConfig
+from hybrid.evaluation.search import search
 
 DIMENSIONS, QUERIES, DEPTH, STEP = 768, 1000, 100, 50_000
 

@@ -7,8 +7,8 @@ from unittest.mock import patch
 import torch
 
 from hybrid.evaluation import encoding, vectors, whole_pool
-from hybrid.evaluation.encoding import EncodingConfig
-from hybrid.evaluation.evaluator import EvaluationConfig, evaluate_encoder, loaded_task
+from hybrid.evaluation.config import EncodingConfig, EvaluationConfig
+from hybrid.evaluation.evaluator import evaluate_encoder, loaded_task
 from hybrid.evaluation.passages import passage_collection
 from hybrid.evaluation.task import THREE_SETTINGS, Task
 from hybrid.models import ModelConfig

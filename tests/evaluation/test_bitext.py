@@ -7,8 +7,8 @@ import pytest
 from pyarrow import parquet
 
 from hybrid.evaluation.bitext import Bitext, check_bitext, neighbour_ranks, score_bitext, script
-from hybrid.evaluation.encoding import EncodingConfig
-from hybrid.evaluation.evaluator import EvaluationConfig, evaluate_encoder, load_tasks
+from hybrid.evaluation.config import EncodingConfig, EvaluationConfig
+from hybrid.evaluation.evaluator import evaluate_encoder, load_tasks
 from hybrid.evaluation.languages import XLMR, XTREME_36, group_of
 from hybrid.runtime.errors import InputError
 

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from hybrid.evaluation import encoding
-from hybrid.evaluation.encoding import EncodingConfig, encode
+from hybrid.evaluation.config import EncodingConfig
+from hybrid.evaluation.encoding import encode
 from hybrid.evaluation.vectors import SHARD
 from hybrid.models.save import save_encoder
 from hybrid.runtime.errors import InputError

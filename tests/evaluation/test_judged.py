@@ -8,11 +8,10 @@ import ir_measures
 import pytest
 from ir_measures import R, nDCG
 
-from hybrid.evaluation.encoding import EncodingConfig
-from hybrid.evaluation.evaluator import EvaluationConfig, evaluate_encoder, load_tasks
+from hybrid.evaluation.config import EncodingConfig, EvaluationConfig, SearchConfig
+from hybrid.evaluation.evaluator import evaluate_encoder, load_tasks
 from hybrid.evaluation.judged import Part, check_part
 from hybrid.evaluation.runs import read_recipe
-from hybrid.evaluation.search import SearchConfig
 from hybrid.evaluation.statistics import mean
 from hybrid.runtime.errors import InputError
 

@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from hybrid.evaluation.evaluator import EvaluationConfig, evaluate_encoder, loaded_task
+from hybrid.evaluation.config import EvaluationConfig
+from hybrid.evaluation.evaluator import evaluate_encoder, loaded_task
 from hybrid.evaluation.lir import directions, fitted, removed
 from hybrid.evaluation.passages import passage_collection
 from hybrid.evaluation.task import THREE_SETTINGS, Task

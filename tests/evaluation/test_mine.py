@@ -7,10 +7,10 @@ import pytest
 
 from hybrid.data.config import DatasetConfig
 from hybrid.data.records import Paragraph, Question
-from hybrid.evaluation.encoding import EncodingConfig
+from hybrid.evaluation.config import EncodingConfig, SearchConfig
 from hybrid.evaluation.mine import MiningConfig, choose, document_groups, mine, normalised
 from hybrid.evaluation.passages import passage_collection
-from hybrid.evaluation.search import Found, SearchConfig
+from hybrid.evaluation.search import Found
 from hybrid.runtime.errors import InputError
 
 

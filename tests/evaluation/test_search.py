@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from hybrid.evaluation import search as room
-from hybrid.evaluation.search import SearchConfig, describe, recall_of, search
+from hybrid.evaluation.config import SearchConfig
+from hybrid.evaluation.search import describe, recall_of, search
 from hybrid.runtime.errors import InputError
 
 RANDOM = np.random.default_rng(0)

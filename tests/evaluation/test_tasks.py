@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from hybrid.evaluation.collection import check
-from hybrid.evaluation.evaluator import EvaluationConfig, evaluate_encoder, load_tasks, loaded_task
+from hybrid.evaluation.config import EvaluationConfig
+from hybrid.evaluation.evaluator import evaluate_encoder, load_tasks, loaded_task
 from hybrid.evaluation.passages import passage_collection
 from hybrid.evaluation.task import THREE_SETTINGS, Task, find_task, load, registry
 from hybrid.runtime.errors import InputError

@@ -1,0 +1,69 @@
+"""What a recipe or a command says about scoring. Imports nothing heavy: every command reads it."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass
+class EncodingConfig:
+    """How texts become embeddings."""
+
+    precision: Literal["bf16", "fp32"] = "bf16"
+    """Arithmetic of the encoder: bf16 is mixed precision (autocast)."""
+    batch_tokens: int = 16384
+    """Tokens of a batch, padding included."""
+    storage: Literal["float32", "float16"] = "float32"
+    """Number format of the embeddings on disk."""
+
+
+@dataclass
+class SearchConfig:
+    """How the first documents are found."""
+
+    backend: Literal["torch", "faiss"] = "torch"
+    """torch: blocks of exact scores; faiss: an index per block of documents."""
+    factory: str = "Flat"
+    """FAISS index by its factory string; all but Flat are approximate, and their recall is reported."""
+    block_rows: int = 131072
+    """Documents that are searched at once; with GPUs, on each of them."""
+    device: str | None = None
+    """cpu or cuda; unset takes the GPU where there is one."""
+
+    @property
+    def exact(self) -> bool:
+        """Whether the result is that of a plain sort of all scores."""
+        return self.backend == "torch" or self.factory == "Flat"
+
+
+@dataclass
+class EvaluationConfig:
+    """How tasks are scored and what is written."""
+
+    encoding: EncodingConfig = field(default_factory=EncodingConfig)
+    """How texts become embeddings."""
+    search: SearchConfig = field(default_factory=SearchConfig)
+    """How documents are found in corpora with judgments (MIRACL, BEIR, TREC); other tasks rank whole pools."""
+    lir: int = 0
+    """Directions of each language (estimated on the task's passages) to remove; scores go to TASK-lir. 0: none."""
+    run_depth: int = 1000
+    """Most documents per ranking in the TREC runs (a setting may keep fewer); 0 writes no runs and qrels."""
+    keep_embeddings: bool = False
+    """Leave the embeddings beside the results."""
+    overwrite: bool = False
+    """Score again where results of the same model, data and settings lie."""
+
+
+@dataclass
+class BenchmarkConfig:
+    """What an encoder is scored on around its training."""
+
+    tasks: list[str] = field(default_factory=list)
+    """Names of tasks (see evaluate.py --help); none skips the scoring."""
+    data_dir: str | None = None
+    """Folder that holds a folder per task. $NAME takes a variable of the environment."""
+    note: str | None = None
+    """A sentence that belongs to these scores, such as what was seen in training; printed and logged with them."""
+    before: bool = False
+    """Score the encoder before training too."""
+    settings: EvaluationConfig = field(default_factory=EvaluationConfig)
+    """How tasks are scored."""
