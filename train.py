@@ -40,7 +40,7 @@ def train(config: Config) -> None:
         before = benchmarks.score(encoder, "before") if config.benchmark.before else {}
         encoder = run(config, data, sampler, encoder, benchmarks, accelerator, tracker)
         after = benchmarks.score(encoder, "after")
-        finish(config, data, encoder, before, after, tracker)
+        finish(config, data, before, after, tracker)
         tracker.close()
     except BaseException as error:
         tracker.close("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
@@ -75,7 +75,7 @@ def make_encoder(config: Config, data):
 
 def log_start(config: Config, data, mixture: Mixture, tracker) -> None:
     """Print and log what is about to be trained: configuration, data, streams and shares."""
-    folder, table = config.folder, mixture.table()
+    folder, table, about = config.folder, mixture.table(), environment()
     for corpus in data.train:
         log(f"data: {corpus.name}: {len(corpus)} items, languages {' '.join(corpus.languages)}")
     for line in mixture_lines(table):
@@ -84,12 +84,12 @@ def log_start(config: Config, data, mixture: Mixture, tracker) -> None:
         with atomic_file(folder / "config.yaml") as file:
             file.write(config.text)
         write_json(folder / "mixture.json", table)
-        write_json(folder / "environment.json", environment())
+        write_json(folder / "environment.json", about)
     barrier()
     digests = {f"digest.{corpus.name}": corpus.digest for corpus in data.train}
     tracker.params(flat(config) | digests | data.counts | {"world_size": world_size()})
     tags = {"job": "train", "mixture": mixture_line(config.mixture), "encoder": base_name(config)}
-    tracker.tags(tags | {"languages": " ".join(mixture.languages), "seed": config.training.seed, **environment()})
+    tracker.tags(tags | {"languages": " ".join(mixture.languages), "seed": config.training.seed, **about})
     for name in ("config.yaml", "mixture.json", "environment.json"):
         tracker.artifact(folder / name)
 
@@ -108,7 +108,7 @@ def run(config: Config, data, sampler: HybridBatchSampler, encoder, benchmarks: 
     engine = Engine(encoder, config.objective, config.training, accelerator)
     hooks = Hooks(
         evaluate=benchmarks.development(data.dev, config.data) if data.dev else None,
-        keep=lambda state: save(config, encoder, data, {}, state),
+        keep=lambda state: save(config, encoder, data, state),
         state=lambda step: {"sampler": sampler.state_dict(step), "run_id": tracker.run_id},
     )
     realised = Realised([sampler.mixture.name(stream) for stream in range(len(sampler.mixture.items))])
@@ -123,20 +123,26 @@ def run(config: Config, data, sampler: HybridBatchSampler, encoder, benchmarks: 
     return loop.kept(lambda: load_encoder(ModelConfig(name=str(config.folder / "model"))))
 
 
-def save(config: Config, encoder, data, scores: dict[str, float], state=None) -> None:
-    """Write the model directory, with its card."""
-    languages = sorted({code for corpus in data.train for code in corpus.languages})
-    digests = {corpus.name: corpus.digest for corpus in data.train}
-    card = model_card(config.training.name, base_name(config), languages, mixture_line(config.mixture), digests, scores)
+def save(config: Config, encoder, data, state) -> None:
+    """Write the model directory, with its card, which has no scores yet."""
     if is_main():
-        save_encoder(encoder, config.folder / "model", card, config.data.passage_max_length, state)
+        save_encoder(encoder, config.folder / "model", card(config, data, {}), config.data.passage_max_length, state)
     barrier()
 
 
-def finish(config: Config, data, encoder, before: dict[str, float], after: dict[str, float], tracker) -> None:
+def card(config: Config, data, scores: dict[str, float]) -> str:
+    """Return the text of the model's card."""
+    languages = sorted({code for corpus in data.train for code in corpus.languages})
+    digests = {corpus.name: corpus.digest for corpus in data.train}
+    return model_card(config.training.name, base_name(config), languages, mixture_line(config.mixture), digests, scores)
+
+
+def finish(config: Config, data, before: dict[str, float], after: dict[str, float], tracker) -> None:
     """Log the scores, write them on the model's card, and say where everything lies."""
     folder = config.folder
-    save(config, encoder, data, after)
+    if is_main():
+        with atomic_file(folder / "model" / "README.md") as file:
+            file.write(card(config, data, after))
     tracker.metrics({f"before/{key}": value for key, value in before.items()} | after, config.training.steps)
     tracker.artifact(folder / "model" / "README.md")
     for file in sorted((folder / "results").rglob("*")):

@@ -53,11 +53,6 @@ class Encoder(nn.Module):
         self.prefixes = {"query": config.query_prefix or "", "passage": config.passage_prefix or ""}
 
     @property
-    def dimension(self) -> int:
-        """D, the length of an embedding."""
-        return self.projection.out_features if self.projection else self.backbone.config.hidden_size
-
-    @property
     def max_length(self) -> int | None:
         """Tokens of the longest text that the backbone has positions for, None where it takes any (relative ones)."""
         positions = getattr(self.backbone.config, "max_position_embeddings", None)

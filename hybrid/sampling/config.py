@@ -9,7 +9,6 @@ Number = float | str
 """A share or weight: 0.1, or the text 1/3 or 0.1; always read as the exact fraction that is written."""
 
 ONE_LANGUAGE = ("monolingual", "self_supervised")
-PAIR = ("cross_lingual", "bitext")
 KINDS = ("monolingual", "cross_lingual", "self_supervised", "bitext")
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 
+import torch
 from torch.utils.data import DataLoader, Dataset
 
 from hybrid.data.batch import Batch
@@ -22,8 +23,6 @@ def make_batches(sampler: Iterable, collate: Callable[..., Batch], workers: int)
 
     It is not handed to accelerate, which would shard it a second time.
     """
-    import torch
-
     return DataLoader(
         _Collated(collate),
         sampler=sampler,

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor
@@ -37,8 +37,6 @@ class Progress:
     """Evaluations since then."""
     skipped: int = 0
     """Steps whose gradient was not finite."""
-    scores: Scores = field(default_factory=dict)
-    """Scores of the newest evaluation of the development split."""
 
 
 @dataclass
@@ -144,14 +142,14 @@ class Loop:
         every = config.evaluate_every or config.steps
         if not self.hooks.evaluate or (done.step % every and done.step != config.steps):
             return False
-        done.scores = gather_objects(self.hooks.evaluate(encoder, done.step))[0]
-        self.tracker.metrics(done.scores, done.step)
+        scores = gather_objects(self.hooks.evaluate(encoder, done.step))[0]
+        self.tracker.metrics(scores, done.step)
         if not config.keep_best:
             return False
-        if config.keep_best not in done.scores:
-            hint = nearest(config.keep_best, done.scores)
+        if config.keep_best not in scores:
+            hint = nearest(config.keep_best, scores)
             raise InputError(f"training.keep_best = {config.keep_best}: the development split has no such score{hint}.")
-        score = done.scores[config.keep_best]
+        score = scores[config.keep_best]
         log(f"step {done.step}: {config.keep_best} {score:.4f}" + (f", best {done.best:.4f}" if done.best else ""))
         if done.best is None or score > done.best:
             done.best, done.best_step, done.worse = score, done.step, 0

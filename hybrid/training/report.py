@@ -46,8 +46,7 @@ def before_and_after(before: Mapping[str, float], after: Mapping[str, float]) ->
     """Return a table of mAP, recall@1, recall@10 and rank distance by setting, before and after training."""
     from hybrid.evaluation.table import scores_table
 
-    rows = {f"{key}": value for key, value in after.items()}
-    if before:
-        rows = {f"before: {key}": value for key, value in before.items()}
-        rows |= {f"after:  {key}": value for key, value in after.items()}
-    return scores_table(rows)
+    if not before:
+        return scores_table(after)
+    rows = {f"before: {key}": value for key, value in before.items()}
+    return scores_table(rows | {f"after:  {key}": value for key, value in after.items()})

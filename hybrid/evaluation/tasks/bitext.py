@@ -22,7 +22,7 @@ def _bitext(pairs: dict[str, tuple[list[str], list[str]]], xtreme: bool, place: 
 
 
 def read_tatoeba(folder: Path) -> Bitext:
-    """Read ``tatoeba.XXX-eng.XXX`` and ``tatoeba.XXX-eng.eng`` for each language XXX."""
+    """Read ``tatoeba.xxx-eng.xxx`` and ``tatoeba.xxx-eng.eng`` for each language xxx."""
     codes = [
         match[1] for path in sorted(folder.iterdir()) if (match := re.fullmatch(r"tatoeba\.(\w+)-eng\.\1", path.name))
     ]
