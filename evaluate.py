@@ -5,14 +5,17 @@ Each model and task gets a folder of results, from which every figure can be rec
 
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
 
 from hybrid.evaluation.config import EvaluationConfig
-from hybrid.evaluation.evaluator import evaluate_encoder, load_tasks
-from hybrid.evaluation.results import model_digest, model_paths, results_folder
+from hybrid.evaluation.evaluator import LoadedTask, evaluate_encoder, load_tasks
+from hybrid.evaluation.reading import check_reader
+from hybrid.evaluation.results import computed_with, model_digest, model_paths, results_folder, write_origin
 from hybrid.evaluation.table import scores_table
 from hybrid.evaluation.task import registry
+from hybrid.evaluation.tracked import Target, run_targets
 from hybrid.models.config import ModelConfig
 from hybrid.models.load import load_encoder
 from hybrid.runtime.errors import InputError
@@ -25,36 +28,66 @@ def read_arguments(arguments: list[str] | None = None) -> Namespace:
     """Return the command line, with every field of the configuration as a flag."""
     parser = ArgumentParser(prog="evaluate.py", description=__doc__)
     parser.add_argument("--config", action="config", help="YAML file with any of these fields")
-    parser.add_argument("--model", nargs="+", required=True, help="model directories, globs or hub ids")
+    parser.add_argument("--model", nargs="+", default=[], help="model directories, globs or hub ids")
+    parser.add_argument(
+        "--mlflow_run",
+        nargs="+",
+        default=[],
+        help="MLflow runs, by id or name, whose models are scored; they get the scores",
+    )
     parser.add_argument("--tasks", nargs="+", required=True, help=f"any of {', '.join(sorted(registry()))}")
     parser.add_argument("--data_dir", required=True, help="folder with a sub-folder for each task's files")
     parser.add_argument("--out_dir", default="results", help="where each model gets a folder of results")
+    parser.add_argument("--reader", type=str | None, help="extractive question-answering model, for mlqa's answer F1")
     parser.add_argument("--encoder", type=ModelConfig, default=ModelConfig(), help="how the models are loaded")
     parser.add_argument("--evaluation", type=EvaluationConfig, default=EvaluationConfig(), help="how they are scored")
     parser.add_argument("--tracking", type=TrackingConfig, default=TrackingConfig(), help="where scores are logged")
+    parser.link_arguments("reader", "evaluation.reader")
     return parser.instantiate(parser.parse_args(arguments))
 
 
 def evaluate(arguments: Namespace) -> None:
     """Score every model on every task; tasks are read before the first model is loaded."""
-    paths = model_paths(arguments.model)
+    if not arguments.model and not arguments.mlflow_run:
+        raise InputError("neither --model nor --mlflow_run is given; say which models are to be scored.")
+    targets = [Target(path) for path in model_paths(arguments.model)]
     tasks = load_tasks(arguments.tasks, arguments.data_dir)
+    if arguments.reader:
+        check_reader(arguments.reader, any(loaded.task.has_answers for loaded in tasks))
     accelerator = start(arguments.evaluation.encoding.precision)
-    for path in paths:
-        encoder = load_encoder(replace(arguments.encoder, name=path)).to(accelerator.device)
-        digest = model_digest(encoder)
-        folder = results_folder(arguments.out_dir, path, digest)
-        tracker = Tracker(folder, f"evaluate {folder.name}", arguments.tracking)
-        tracker.tags({"job": "evaluate", "model": path, "model_digest": digest})
-        metrics = evaluate_encoder(encoder, tasks, folder, arguments.evaluation, digest)
-        tracker.metrics(metrics)
-        for task in tasks:
-            for name in ("scores.json", "per_query.parquet", "map.png", "multilingual.languages.png", "accuracy.png"):
-                if (folder / task.task.name / name).exists():
-                    tracker.artifact(folder / task.task.name / name, task.task.name)
-        tracker.close()
-        log(f"\n{path}\n{scores_table(metrics)}\nresults: {folder}")
+    for run in arguments.mlflow_run:
+        targets += run_targets(run, arguments.tracking.uri, Path(arguments.out_dir) / "models")
+    for target in targets:
+        evaluate_target(target, tasks, arguments, accelerator.device)
     accelerator.end_training()
+
+
+def evaluate_target(target: Target, tasks: list[LoadedTask], arguments: Namespace, device) -> None:
+    """Score one model, log its scores, and show them."""
+    encoder = load_encoder(replace(arguments.encoder, name=target.path)).to(device)
+    digest = model_digest(encoder)
+    folder = results_folder(arguments.out_dir, target.path, digest)
+    write_origin(folder, target.path, digest)
+    journal = folder / "runs" / target.run if target.run else folder
+    tracker = Tracker(journal, target.name or f"evaluate {folder.name}", arguments.tracking, target.run)
+    if not target.run:
+        about = computed_with(encoder, arguments.evaluation.encoding.precision)
+        about = {key: about[key] for key in ("device", "processes", "precision", "git")}
+        tracker.tags({"job": "evaluate", "model": target.path, "model_digest": digest, **about})
+    try:
+        metrics = evaluate_encoder(encoder, tasks, folder, arguments.evaluation, digest)
+    except BaseException as error:
+        tracker.close("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+        raise
+    tracker.metrics({f"{target.prefix}{name}": value for name, value in metrics.items()}, target.step)
+    for task in dict.fromkeys(name.split("/")[0] for name in metrics):
+        for file in sorted((folder / task).iterdir()):
+            if file.name in ("scores.json", "per_query.parquet") or file.suffix == ".png":
+                tracker.artifact(file, f"results/evaluate/{target.prefix}{task}")
+    if not target.run:
+        tracker.describe(scores_table(metrics))
+    tracker.close()
+    log(f"\n{target.path}\n{scores_table(metrics)}\nresults: {folder}\nrun:     {tracker.place()}")
 
 
 def main() -> None:

@@ -1,24 +1,27 @@
 """Train a language-agnostic dense retriever on hybrid batches: `accelerate launch train.py --config RECIPE`."""
 
-import errno
 import sys
+from dataclasses import replace
 
 from hybrid.config import Config, read_config
 from hybrid.data.load import load_corpora
 from hybrid.evaluation.benchmarks import Benchmarks
+from hybrid.kinds import check_dropout
 from hybrid.models import ModelConfig
 from hybrid.models.card import model_card
 from hybrid.models.load import load_encoder
 from hybrid.models.save import save_encoder
 from hybrid.runtime.environment import environment
 from hybrid.runtime.errors import InputError
-from hybrid.runtime.files import atomic_file, write_json
+from hybrid.runtime.files import atomic_file, disk_fault, write_json
+from hybrid.runtime.interruption import INTERRUPTED, leave, listen
 from hybrid.runtime.launch import start
 from hybrid.runtime.logs import log
-from hybrid.runtime.processes import barrier, is_main, rank, world_size
+from hybrid.runtime.processes import Interrupted, on_main, rank, world_size
 from hybrid.runtime.tracking import Tracker
 from hybrid.sampling import HybridBatchSampler, Mixture, MixtureError
-from hybrid.training.folder import check_folder, mark_finished, open_folder
+from hybrid.training.ending import Ending
+from hybrid.training.folder import check_folder, mark_finished, open_folder, warn_of_changes
 from hybrid.training.report import before_and_after, flat, mixture_line, mixture_lines
 from hybrid.training.zero import shards_weights
 
@@ -27,25 +30,36 @@ def train(config: Config) -> None:
     """From a configuration to a trained, saved and scored encoder. Every rank runs this."""
     check_folder(config.folder, config.resume, config.overwrite)
     benchmarks = Benchmarks(config.benchmark, config.folder / "results")
-    accelerator = start(config.training.precision, config.training.seed)
+    accelerator = start(config.training.precision, config.training.seed, config.training.deterministic)
     if config.benchmark.before and shards_weights(accelerator):
         raise InputError("benchmark.before is set, but ZeRO-3 spreads the weights before training; use evaluate.py.")
-    data = load_corpora(config.data)
-    sampler = make_sampler(config, data)
-    encoder = make_encoder(config, data).to(accelerator.device)
-    open_folder(config.folder, config.overwrite)
-    tracker = Tracker(config.folder, config.training.name, config.tracking)
-    try:
+    with Ending(config.folder, config.training.stall_seconds) as ending:
+        data = load_corpora(config.data)
+        sampler = make_sampler(config, data)
+        encoder = make_encoder(config, data).to(accelerator.device)
+        check_dropout(encoder, config.mixture)
+        open_folder(config.folder, config.overwrite)
+        ending.tracker = tracker = Tracker(config.folder, config.training.name, config.tracking)
         log_start(config, data, sampler.mixture, tracker)
         before = benchmarks.score(encoder, "before") if config.benchmark.before else {}
-        encoder = run(config, data, sampler, encoder, benchmarks, accelerator, tracker)
+        encoder = run(config, data, sampler, encoder, benchmarks, accelerator, ending)
         after = benchmarks.score(encoder, "after")
         finish(config, data, before, after, tracker)
-        tracker.close()
-    except BaseException as error:
-        tracker.close("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
-        raise
     accelerator.end_training()
+
+
+def check(config: Config) -> bool:
+    """Show whether gradient and step on these machines are those of one process; True if so. Every rank runs this."""
+    from hybrid.training.batches import make_batches
+    from hybrid.training.gradient_check import check_gradients, checked_model
+
+    accelerator = start(config.training.precision, config.training.seed)
+    config = replace(config, model=checked_model(config.model, config.check_gradients))
+    data = load_corpora(config.data)
+    sampler = make_sampler(config, data)
+    encoder = make_encoder(config, data)
+    batches = make_batches(sampler, make_collator(config, data, encoder), workers=0)
+    return check_gradients(config, encoder, lambda: make_encoder(config, data), batches, accelerator)
 
 
 def make_sampler(config: Config, data) -> HybridBatchSampler:
@@ -73,6 +87,15 @@ def make_encoder(config: Config, data):
     return encoder
 
 
+def make_collator(config: Config, data, encoder):
+    """Return what turns rows into this rank's batches; the texts are tokenised first, where that is not done yet."""
+    from hybrid.data.collate import Collator
+    from hybrid.data.store import token_store
+
+    store = token_store(data.train, encoder.tokenizer, config.data.cache)
+    return Collator(data.train, store, config.data, encoder.tokenizer, encoder.prefixes)
+
+
 def log_start(config: Config, data, mixture: Mixture, tracker) -> None:
     """Print and log what is about to be trained: configuration, data, streams and shares."""
     folder, table, about = config.folder, mixture.table(), environment()
@@ -80,54 +103,54 @@ def log_start(config: Config, data, mixture: Mixture, tracker) -> None:
         log(f"data: {corpus.name}: {len(corpus)} items, languages {' '.join(corpus.languages)}")
     for line in mixture_lines(table):
         log(line)
-    if is_main():
+
+    def write() -> None:
         with atomic_file(folder / "config.yaml") as file:
             file.write(config.text)
         write_json(folder / "mixture.json", table)
         write_json(folder / "environment.json", about)
-    barrier()
+
+    on_main(write)
     digests = {f"digest.{corpus.name}": corpus.digest for corpus in data.train}
     tracker.params(flat(config) | digests | data.counts | {"world_size": world_size()})
     tags = {"job": "train", "mixture": mixture_line(config.mixture), "encoder": base_name(config)}
-    tracker.tags(tags | {"languages": " ".join(mixture.languages), "seed": config.training.seed, **about})
+    tags |= {"folder": str(folder.resolve()), "git": about["git"]} | digests
+    tracker.tags(tags | {"languages": " ".join(mixture.languages), "seed": config.training.seed})
     for name in ("config.yaml", "mixture.json", "environment.json"):
         tracker.artifact(folder / name)
 
 
-def run(config: Config, data, sampler: HybridBatchSampler, encoder, benchmarks: Benchmarks, accelerator, tracker):
+def run(config: Config, data, sampler: HybridBatchSampler, encoder, benchmarks: Benchmarks, accelerator, ending):
     """Train, save the encoder that is kept (the best on the development split, or the last), and return it."""
-    from hybrid.data.collate import Collator
-    from hybrid.data.store import token_store
     from hybrid.training.batches import make_batches
     from hybrid.training.engine import Engine
     from hybrid.training.loop import Hooks, Loop
     from hybrid.training.realised import Realised
 
-    store = token_store(data.train, encoder.tokenizer, config.data.cache)
-    collator = Collator(data.train, store, config.data, encoder.tokenizer, encoder.prefixes)
+    tracker, settings = ending.tracker, {key: str(value) for key, value in flat(config).items()}
+    collator = make_collator(config, data, encoder)
     engine = Engine(encoder, config.objective, config.training, accelerator)
     hooks = Hooks(
         evaluate=benchmarks.development(data.dev, config.data) if data.dev else None,
         keep=lambda state: save(config, encoder, data, state),
-        state=lambda step: {"sampler": sampler.state_dict(step), "run_id": tracker.run_id},
+        state=lambda step: {"sampler": sampler.state_dict(step), "run_id": tracker.run_id, "settings": settings},
     )
     realised = Realised([sampler.mixture.name(stream) for stream in range(len(sampler.mixture.items))])
-    loop = Loop(config.training, engine, hooks, realised, config.folder, tracker)
-    if config.resume:
-        loop.resume(sampler)
+    ending.loop = loop = Loop(config.training, engine, hooks, realised, config.folder, tracker)
+    if config.resume and (state := loop.resume(sampler)):
+        tracker.adopt(state["run_id"])
+        warn_of_changes(state["settings"], settings)
     loop.run(make_batches(sampler, collator, config.training.workers))
     rows = realised.total()
-    if is_main():
-        write_json(config.folder / "rows.json", rows)
+    on_main(lambda: write_json(config.folder / "rows.json", rows))
     tracker.artifact(config.folder / "rows.json")
     return loop.kept(lambda: load_encoder(ModelConfig(name=str(config.folder / "model"))))
 
 
 def save(config: Config, encoder, data, state) -> None:
     """Write the model directory, with its card, which has no scores yet."""
-    if is_main():
-        save_encoder(encoder, config.folder / "model", card(config, data, {}), config.data.passage_max_length, state)
-    barrier()
+    text, length = card(config, data, {}), config.data.passage_max_length
+    on_main(lambda: save_encoder(encoder, config.folder / "model", text, length, state))
 
 
 def card(config: Config, data, scores: dict[str, float]) -> str:
@@ -140,9 +163,12 @@ def card(config: Config, data, scores: dict[str, float]) -> str:
 def finish(config: Config, data, before: dict[str, float], after: dict[str, float], tracker) -> None:
     """Log the scores, write them on the model's card, and say where everything lies."""
     folder = config.folder
-    if is_main():
+
+    def write() -> None:
         with atomic_file(folder / "model" / "README.md") as file:
             file.write(card(config, data, after))
+
+    on_main(write)
     tracker.metrics({f"before/{key}": value for key, value in before.items()} | after, config.training.steps)
     tracker.artifact(folder / "model" / "README.md")
     for file in sorted((folder / "results").rglob("*")):
@@ -150,7 +176,10 @@ def finish(config: Config, data, before: dict[str, float], after: dict[str, floa
             tracker.artifact(file, str(file.parent.relative_to(folder)))
     mark_finished(folder, {"before": before, "after": after})
     if after:
-        log(f"\n{before_and_after(before, after)}\n" + (f"{config.benchmark.note}\n" if config.benchmark.note else ""))
+        note = f"\n{config.benchmark.note}\n" if config.benchmark.note else ""
+        text = f"{before_and_after(before, after)}\n{note}"
+        tracker.describe(text)
+        log(f"\n{text}")
     log(f"model:  {folder / 'model'}\nreport: {folder / 'results'}\nrun:    {tracker.place()}")
     task, place = (config.benchmark.tasks or ["xquad-r"])[0], config.benchmark.data_dir or "FOLDER"
     log(f"next:   accelerate launch evaluate.py --model {folder / 'model'} --tasks '{task}' --data_dir {place}")
@@ -163,16 +192,22 @@ def base_name(config: Config) -> str:
 
 
 def main() -> None:
-    """Run as a command: bad input is told in one sentence, with status 2."""
+    """Run as a command: bad input and a full disk are told in one sentence, with status 2."""
+    listen()
     try:
-        train(read_config())
+        config = read_config()
+        if config.check_gradients:
+            sys.exit(not check(config))
+        train(config)
     except (InputError, MixtureError) as error:
         log(f"error: {error}")
         sys.exit(2)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+    except Interrupted:
+        leave(INTERRUPTED)
+    except Exception as error:
+        if not (fault := disk_fault(error)):
             raise
-        log(f"error: {error.filename or 'the disk'}: {error.strerror}; make room or give another --training.output.")
+        log(f"error: {fault}; make room and give --resume, or give another --training.output.")
         sys.exit(2)
 
 

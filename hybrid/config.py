@@ -3,11 +3,14 @@
 import re
 import sys
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
+from typing import Literal
 
 from hybrid.data.config import DataConfig
 from hybrid.evaluation.config import BenchmarkConfig
+from hybrid.kinds import check_kinds
 from hybrid.models.config import ModelConfig
 from hybrid.runtime.errors import InputError, nearest
 from hybrid.runtime.tracking import TrackingConfig
@@ -39,6 +42,8 @@ class Config:
     """Go on with the run in training.output/training.name from its newest whole checkpoint."""
     overwrite: bool
     """Remove what training.output/training.name holds and start anew."""
+    check_gradients: Literal["small", "model"] | None
+    """Train nothing: compare gradients and steps with those of one process, of a small encoder or the recipe's own."""
     text: str
     """The resolved configuration as YAML."""
 
@@ -48,6 +53,7 @@ class Config:
         return Path(self.training.output) / self.training.name
 
 
+@cache
 def make_parser():
     """Return the parser of train.py: every field of the configuration is a flag and a key of the YAML file."""
     from jsonargparse import ActionConfigFile, ArgumentParser, set_parsing_settings
@@ -72,6 +78,14 @@ def make_parser():
         parser.add_class_arguments(room, name)
     parser.add_argument("--resume", action="store_true", help="Go on from the newest whole checkpoint of this run.")
     parser.add_argument("--overwrite", action="store_true", help="Remove what this run's folder holds, start anew.")
+    parser.add_argument(
+        "--check_gradients",
+        nargs="?",
+        const="small",
+        choices=["small", "model"],
+        help="Train nothing: compare gradients and steps on these processes with those of one; of a small encoder of "
+        "the recipe's architecture, or of its own (model).",
+    )
     return parser
 
 
@@ -88,7 +102,7 @@ def read_config(arguments: list[str] | None = None) -> Config:
         values = parser.parse_args(arguments)
         rooms = parser.instantiate_classes(values)
     except ArgumentError as error:
-        raise InputError(_sentence(error, parser)) from error
+        raise InputError(sentence(error, parser)) from error
     text = parser.dump(values.clone(), skip_check=True)
     given = {name: getattr(rooms, name) for name in Config.__dataclass_fields__ if name != "text"}
     config = Config(**given, text=text)
@@ -113,7 +127,7 @@ def _refuse_broken_yaml(arguments: list[str]) -> None:
             raise InputError(f"--config {path}: holds no sections; expected keys such as data, mixture and training.")
 
 
-def _sentence(error: Exception, parser) -> str:
+def sentence(error: Exception, parser) -> str:
     """Return jsonargparse's complaint as one sentence that begins with the key, and ends with the remedy."""
     text = " ".join(str(error).split())
     known = {action.dest for action in parser._actions}
@@ -147,5 +161,6 @@ def _check_across_rooms(config: Config) -> None:
         raise InputError(
             "benchmark.tasks is set, but benchmark.data_dir is not; give the folder that holds their files."
         )
+    check_kinds(config.data, config.mixture, config.objective, config.model)
     if config.training.keep_best and config.data.dev is None:
         raise InputError("training.keep_best is set, but there is no development split; set data.dev.articles.")

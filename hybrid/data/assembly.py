@@ -75,9 +75,14 @@ class WorkerAssembler:
         texts = []
         for corpus, parts in zip(corpus_N.tolist(), parts_NK.tolist(), strict=True):
             joined = " ".join(self.corpora[corpus].texts[part] for part in parts if part >= 0)
-            texts.append(self.prefixes[side] + joined)
-        rows = self.tokenizer(texts, truncation=True, max_length=max_length)["input_ids"]
-        return np.concatenate([np.array(row, np.int64) for row in rows]), np.array([len(row) for row in rows], np.int64)
+            texts.append(joined)
+        return tokenised(self.tokenizer, self.prefixes[side], texts, max_length)
+
+
+def tokenised(tokenizer, prefix: str, texts: list[str], max_length: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return ids int64 [T] and lengths int64 [N] of texts with their prefix and special tokens, cut at their end."""
+    rows = tokenizer([prefix + text for text in texts], truncation=True, max_length=max_length)["input_ids"]
+    return np.concatenate([np.array(row, np.int64) for row in rows]), np.array([len(row) for row in rows], np.int64)
 
 
 def assembler(

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from hybrid.runtime.errors import InputError
 from hybrid.runtime.files import atomic_folder
-from hybrid.runtime.processes import local_rank
+from hybrid.runtime.processes import alone, local_rank, poll
 
 FORM = (
-    2  # of what is kept in the cache; raised by a change of what is written or computed, so that nothing old is taken
+    3  # of what is kept in the cache; raised by a change of what is written or computed, so that nothing old is taken
 )
 
 
@@ -27,8 +27,9 @@ def built_once(folder: Path, build: Callable[[Path], None]) -> Path:
         time.sleep(1)  # lets the rank that shows progress come first; who is first does not matter otherwise
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with open(f"{folder}.lock", "w") as lock:
+        with alone(), open(f"{folder}.lock", "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
+            poll()
             if not folder.exists():
                 with atomic_folder(folder) as temporary:
                     build(temporary)

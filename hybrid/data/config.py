@@ -3,19 +3,22 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from hybrid.data.codeswitch_config import CodeSwitchConfig
 from hybrid.runtime.errors import InputError
 
 Files = str | list[str] | dict[str, str | list[str]]
 Level = Literal["question", "passage"]
+LINES = ("lines", "bitext")
 
 
 @dataclass
 class DatasetConfig:
     """A data set: files of one format whose rows are joined by id."""
 
-    format: Literal["squad", "lareqa", "pairs", "trec", "hub"] = "squad"
+    format: Literal["squad", "lareqa", "pairs", "trec", "hub", "lines", "bitext"] = "squad"
     """squad and lareqa: JSON per language; pairs: JSONL or TSV with a line of column names; trec: queries and passages
-    as TSV per language, and qrels; hub: a `datasets` hub id, or local Arrow or Parquet files."""
+    as TSV per language, and qrels; hub: a `datasets` hub id, or local Arrow or Parquet files; lines: unlabelled text,
+    one a line; bitext: a file per language whose lines are translations of each other."""
     files: Files = field(default_factory=dict)
     """A path per language, {en: dev.en.json.gz, es: dev.es.json.gz}; or one path in which {language} stands for the
     code; for pairs and hub a path, or a list of them, whose rows tell their languages. Paths may hold * and ${NAME} of
@@ -38,6 +41,32 @@ class DatasetConfig:
     sentence). A value "=xx" is the constant xx."""
     languages: list[str] | None = None
     """Take only these languages; unset takes all there are."""
+    passages_alone: bool = False
+    """Take the passages without their questions, each once, as unlabelled text for kind self_supervised; format lines
+    is unlabelled anyway."""
+    max_length: int | None = None
+    """Tokens of a text of this data set, prefix and special tokens included; unset takes data.query_max_length and
+    data.passage_max_length."""
+    max_items: int | None = None
+    """Take this many items, drawn by data.seed; unset takes all. It holds the number of pairs fixed where languages
+    are compared."""
+    documents: str | None = None
+    """Formats lines and bitext: a file with the document that each line is from, line by line (NTREX-128's
+    DOCUMENT_IDS.tsv); lines of one document are one article."""
+    lines_per_text: int = 1
+    """Formats lines and bitext: consecutive lines, of one document where `documents` tells, that make a text."""
+    max_characters: int = 5000
+    """Formats lines and bitext: texts longer than this are left out and counted; they are seldom what was meant."""
+
+    @property
+    def unlabelled(self) -> bool:
+        """Whether query and passage of a row are one text."""
+        return self.passages_alone or self.format == "lines"
+
+    @property
+    def has_questions(self) -> bool:
+        """Whether its rows are questions and their passages."""
+        return not self.unlabelled and self.format != "bitext"
 
     def check(self, place: str) -> None:
         """Raise InputError for what contradicts itself; `place` is the key, such as data.sets.squad."""
@@ -53,6 +82,15 @@ class DatasetConfig:
             raise InputError(f"{place}.queries and .qrels belong to format 'trec', not {self.format!r}; remove them.")
         if self.columns and self.format not in ("pairs", "hub"):
             raise InputError(f"{place}.columns belongs to formats 'pairs' and 'hub', not {self.format!r}; remove it.")
+        if self.format not in LINES and (self.documents or self.lines_per_text != 1):
+            raise InputError(
+                f"{place}.documents and .lines_per_text belong to formats 'lines' and 'bitext', not {self.format!r}; "
+                "remove them."
+            )
+        for key in ("max_length", "max_items", "lines_per_text", "max_characters"):
+            least = 4 if key == "max_length" else 1
+            if (value := getattr(self, key)) is not None and value < least:
+                raise InputError(f"{place}.{key} is {value}; give at least {least}.")
 
 
 @dataclass
@@ -102,6 +140,9 @@ class DataConfig:
     """Origin of hard negatives: other sentences of the same paragraph, or the file's own negatives."""
     hard_negatives: int = 0
     """Hard negatives per row, drawn anew each step; a row that has fewer takes those that it has."""
+    negative_language: Literal["passage", "query"] = "passage"
+    """Language of the sentences that serve as hard negatives. query: in a cross-lingual row the wrong sentence is in
+    the query's own language, so that language alone never tells the answer."""
     query_max_length: int = 64
     """Tokens of a query, prefix and special tokens included; what is longer is cut."""
     passage_max_length: int = 256
@@ -112,8 +153,10 @@ class DataConfig:
     """Evaluation sets whose items must not be trained on."""
     dev: DevConfig | None = None
     """Development split, for early stopping and for every choice; null makes none."""
+    codeswitch: CodeSwitchConfig | None = None
+    """Code-switching of training texts; null leaves them as they are."""
     seed: int = 0
-    """Which hard negatives are drawn."""
+    """Which hard negatives are drawn, which words are switched, and which items `max_items` takes."""
     cache: str | None = None
     """Folder of built corpora and token stores; unset takes $XDG_CACHE_HOME/hybrid or ~/.cache/hybrid."""
 
@@ -132,6 +175,11 @@ class DataConfig:
             raise InputError(
                 "data.negatives is 'sentences', but data.passage is 'paragraph', where sentences are no passages; set "
                 "data.passage to sentence_in_paragraph, data.negatives to given, or data.hard_negatives to 0."
+            )
+        if self.negative_language == "query" and (self.negatives == "given" or not self.hard_negatives):
+            raise InputError(
+                "data.negative_language is 'query', which belongs to hard negatives that are sentences; set "
+                "data.hard_negatives to 1 or more and data.negatives to sentences, or leave it at passage."
             )
         for key in ("query_max_length", "passage_max_length"):
             if getattr(self, key) < 4:

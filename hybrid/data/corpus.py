@@ -1,6 +1,7 @@
 """Items in several languages, as arrays that are read through memory maps."""
 
 import hashlib
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
@@ -84,6 +85,8 @@ class ParallelCorpus:
     """Digest of the texts alone; the token store goes by it."""
     folder: Path | None = None
     """Where `save` wrote it."""
+    unlabelled: bool = False
+    """Whether query and passage of a row are one text, for the self-supervised kind."""
 
     def __reduce__(self):
         return ParallelCorpus.load, (self.folder,)
@@ -116,6 +119,10 @@ class ParallelCorpus:
     def passage_rows(self, items: np.ndarray, languages: np.ndarray) -> np.ndarray:
         """Return the rows of the P arrays for items and language positions, elementwise."""
         return self._passage_layout.rows(items, languages)
+
+    def block_of(self, item: int) -> Block:
+        """Return the block of an item."""
+        return self.blocks[bisect_right(self.blocks, item, key=lambda block: block.start) - 1]
 
     def item_name(self, item: int) -> str:
         """Return the id of an item."""
@@ -189,7 +196,8 @@ class ParallelCorpus:
         folder.mkdir(parents=True)
         for field in fields(Tables):
             np.save(folder / f"{field.name}.npy", getattr(self.tables, field.name))
-        meta = {key: getattr(self, key) for key in ("name", "languages", "blocks", "counts", "texts_digest", "digest")}
+        keys = ("name", "languages", "blocks", "counts", "texts_digest", "digest", "unlabelled")
+        meta = {key: getattr(self, key) for key in keys}
         write_json(folder / META, meta)
 
     @staticmethod
@@ -200,7 +208,7 @@ class ParallelCorpus:
         tables = Tables(**{f.name: np.load(folder / f"{f.name}.npy", mmap_mode="r") for f in fields(Tables)})
         blocks = [Block(start, stop, tuple(q), p if p is None else tuple(p)) for start, stop, q, p in meta["blocks"]]
         languages = tuple(meta["languages"])
-        known = meta["counts"], meta["texts_digest"], folder
+        known = meta["counts"], meta["texts_digest"], folder, meta["unlabelled"]
         corpus = ParallelCorpus(meta["name"], languages, blocks, tables, texts, ids, *known)
         corpus.__dict__["digest"] = meta["digest"]
         return corpus

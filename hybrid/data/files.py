@@ -54,6 +54,13 @@ def read_lines(path: str) -> Iterator[tuple[int, str]]:
         raise InputError(f"{path}: is empty; expected one row per line. Replace the file.")
 
 
+def read_all_lines(path: str) -> Iterator[str]:
+    """Yield every line of a text file, plain or .gz, without its end, empty ones too."""
+    with _told(path), open_text(path) as file:
+        for line in file:
+            yield line.rstrip("\r\n")
+
+
 def parse_json(text: str, place: str) -> Any:
     """Parse JSON; raises InputError that names `place` and the position in it."""
     try:

@@ -1,9 +1,11 @@
 """From the recipe's data section to corpora, built once and read through memory maps afterwards."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+
+import numpy as np
 
 from hybrid.data.build import Builder
 from hybrid.data.cache import FORM, built_once, cache_folder
@@ -66,10 +68,20 @@ class _Build:
         builder = Builder(folder, self.config, report)
         for file, content in read_files(entry, place, report):
             builder.add(content, file)
-        corpus = builder.finish(name, expected_languages(entry, place))
+        corpus = replace(builder.finish(name, expected_languages(entry, place)), unlabelled=entry.unlabelled)
         self.warnings += report.lines()
         self.counts |= {f"rows/{name}/{cause}": count for cause, count in report.counts.items()}
         return corpus
+
+    def fewer(self, corpus: ParallelCorpus, entry: DatasetConfig) -> ParallelCorpus:
+        """Keep the items that `max_items` takes, the same whatever the languages."""
+        if entry.max_items is None or entry.max_items >= len(corpus):
+            return corpus
+        chosen = np.zeros(len(corpus), bool)
+        generator = np.random.default_rng(self.config.seed)
+        chosen[generator.permutation(len(corpus))[: entry.max_items]] = True
+        self.lines.append(f"data: {entry.max_items} of {len(corpus)} items of {corpus.name} are taken (max_items)")
+        return corpus.subset(chosen)
 
     def known(self) -> dict[str, Known]:
         """Read the evaluation sets."""
@@ -111,23 +123,31 @@ class _Build:
 
 def _build(folder: Path, config: DataConfig) -> None:
     build = _Build(folder, config)
-    known, train, dev = build.known(), [], []
-    seen = Known()
-    for name, entry in config.sets.items():
+    known, train, dev = build.known(), {}, []
+    seen, held_out = Known(), {}
+    # Questions first: what is held out of them must not be trained on as plain text either.
+    for name, entry in sorted(config.sets.items(), key=lambda pair: not pair[1].has_questions):
         place = f"data.sets.{name}"
-        corpus = build.without_leaks(build.corpus(name, place, entry), known)
-        if config.dev and config.dev.articles:
+        corpus = build.without_leaks(
+            build.corpus(name, place, entry), known if entry.has_questions else known | held_out
+        )
+        if config.dev and config.dev.articles and entry.has_questions:
             corpus, held = hold_out(corpus, config.dev)
             dev.append(build.save(held, "dev", place))
-        elif config.dev:
+            held_out.setdefault("the development split", Known()).add_corpus(held)
+        corpus = build.fewer(corpus, entry)
+        if config.dev and config.dev.sets:
             seen.add_corpus(corpus)
-        train.append(build.save(corpus, "train", place))
+        train[name] = build.save(corpus, "train", place)
     for name, entry in (config.dev.sets if config.dev else {}).items():
         place = f"data.dev.sets.{name}"
         corpus = build.corpus(name, place, entry)
         for other, content in ({"the training corpus": seen} | known).items():
             check_apart(corpus, place, content, other, config.dev)
         dev.append(build.save(corpus, "dev", place))
+    if config.dev and config.dev.articles and not dev:
+        raise InputError("data.dev.articles is set, but no data set has questions to hold out; set data.dev to null.")
+    train = [train[name] for name in config.sets]
     summary = {"train": train, "dev": dev, "counts": build.counts, "warnings": build.warnings, "lines": build.lines}
     write_json(folder / SUMMARY, summary)
 
@@ -139,7 +159,8 @@ def _key(config: DataConfig) -> str:
     entries |= {f"data.leakage.against.{name}": evaluation_set(entry) for name, entry in against}
     entries |= {f"data.dev.sets.{name}": entry for name, entry in (config.dev.sets if config.dev else {}).items()}
     files = {place: manifest(entry, place) for place, entry in entries.items()}
-    settings = [config.passage, config.negatives, config.strict, config.leakage.level, config.leakage.action]
+    seed = config.seed if any(entry.max_items for entry in config.sets.values()) else None
+    settings = [seed, config.passage, config.negatives, config.strict, config.leakage.level, config.leakage.action]
     dev = asdict(config.dev) if config.dev else None
     return digest(
         [FORM, version("sentencex"), settings, dev, {place: asdict(entry) for place, entry in entries.items()}, files]

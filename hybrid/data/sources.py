@@ -7,6 +7,7 @@ from hybrid.data.columns import Columns, pair_rows, table_rows
 from hybrid.data.config import DatasetConfig, Files
 from hybrid.data.files import expand, resolve
 from hybrid.data.lareqa import read_lareqa
+from hybrid.data.lines import line_rows, passages_alone, read_documents
 from hybrid.data.records import Row
 from hybrid.data.report import Report
 from hybrid.data.squad import read_squad, rows
@@ -21,13 +22,14 @@ def read_files(config: DatasetConfig, place: str, report: Report) -> Iterator[So
 
     Raises InputError, one sentence, if files are missing, broken or of another format.
     """
-    yield from READERS[config.format](config, place, report)
+    for name, content in READERS[config.format](config, place, report):
+        yield name, passages_alone(content) if config.passages_alone else content
 
 
 def manifest(config: DatasetConfig, place: str) -> list[tuple[str, int, int]]:
     """Return path, size and time of change (nanoseconds) of each file of a data set."""
     found = [path for files in (config.files, config.queries) for path in _flat(files, place)]
-    paths = [*found, *([expand(config.qrels)] if config.qrels else [])]
+    paths = [*found, *(expand(path) for path in (config.qrels, config.documents) if path)]
     try:
         states = [(path, os.stat(path)) for path in paths]
     except OSError as error:
@@ -71,12 +73,26 @@ def _read_hub(config: DatasetConfig, place: str, report: Report) -> Iterator[Sou
     yield config.hub or paths[0], table_rows(config, paths, place, report)
 
 
+def _read_lines(config: DatasetConfig, place: str, report: Report) -> Iterator[Source]:
+    files = _by_language(config.files, f"{place}.files", config, place)
+    if config.format == "bitext" and len(files) < 2:
+        raise InputError(f"{place}.files has {', '.join(files)} alone; format 'bitext' needs two languages or more.")
+    documents = read_documents(config, files, place)
+    for language, paths in files.items():
+        if config.format == "bitext" and len(paths) > 1:
+            raise InputError(f"{place}.files has {len(paths)} files of {language!r}; give one, lines join by number.")
+        for path in paths:
+            yield path, line_rows(path, language, config, documents, report)
+
+
 READERS = {
     "squad": _read_paragraphs,
     "lareqa": _read_paragraphs,
     "pairs": _read_pairs,
     "trec": _read_trec,
     "hub": _read_hub,
+    "lines": _read_lines,
+    "bitext": _read_lines,
 }
 
 

@@ -56,10 +56,11 @@ class Texts:
 
     def __init__(self, folder: Path, name: str = TEXTS):
         self.folder, self.name = folder, name
-        self.ends = np.load(folder / f"{name}.ends.npy", mmap_mode="r")
+        # Plain views of the maps: indexing a np.memmap itself costs ten times as much.
+        self.ends = np.asarray(np.load(folder / f"{name}.ends.npy", mmap_mode="r"))
         self.digests = np.load(folder / f"{name}.digests.npy", mmap_mode="r")
         size = int(self.ends[-1]) if len(self.ends) else 0
-        self.bytes = np.memmap(folder / f"{name}.utf8", np.uint8, "r") if size else np.empty(0, np.uint8)
+        self.bytes = np.asarray(np.memmap(folder / f"{name}.utf8", np.uint8, "r")) if size else np.empty(0, np.uint8)
 
     def __reduce__(self):
         return Texts, (self.folder, self.name)

@@ -47,6 +47,20 @@ class Bitext:
         """Return all lines, pair after pair, the language's before the pivot's."""
         return [line for code in self.pairs for side in self.pairs[code] for line in side]
 
+    @property
+    def languages(self) -> list[str]:
+        """The codes of all languages but the pivot."""
+        return sorted(self.pairs)
+
+    @property
+    def smallest_pool(self) -> int:
+        """Lines of the shortest side."""
+        return min(len(lines) for lines, _ in self.pairs.values())
+
+    def score(self, task, embed, folder: Path, config, about: Mapping[str, Any]) -> dict[str, Any]:
+        """See `hybrid.evaluation.task.Scored`."""
+        return score_bitext(task.name, self, embed(self.texts(), task.prefixes[0], "query"), folder, about)
+
 
 def check_bitext(bitext: Bitext, place: str) -> Bitext:
     """Return the bitext if it can be scored; raises InputError naming the language whose sides do not fit."""
@@ -77,7 +91,8 @@ def neighbour_ranks(queries_ND: np.ndarray, documents_ND: np.ndarray) -> np.ndar
 def script(lines: Sequence[str]) -> str:
     """Return the script of most letters, by the first word of their Unicode names: latin, cyrillic, cjk ..."""
     letters = (letter for line in lines[:200] for letter in line if letter.isalpha())
-    return Counter(unicodedata.name(letter, "unknown").split()[0].lower() for letter in letters).most_common(1)[0][0]
+    first = Counter(unicodedata.name(letter, "unknown").split()[0].lower() for letter in letters).most_common(1)[0][0]
+    return "ol chiki" if first == "ol" else first
 
 
 def score_bitext(name: str, bitext: Bitext, embeddings, folder: Path, about: Mapping[str, Any]) -> dict[str, Any]:
@@ -123,6 +138,8 @@ def _setting(bitext: Bitext, ranks: Mapping[str, np.ndarray], way: str, scripts:
         inside = [value for code, value in accuracy.items() if code in members]
         if inside:
             measures[f"accuracy_{group}"] = {"mean": _mean(inside), "languages": len(inside)}
+            if missing := sorted(members - accuracy.keys()):
+                measures[f"accuracy_{group}"]["missing"] = missing
     by_script: dict[str, list[float]] = {}
     for code, value in sorted(accuracy.items()):
         by_script.setdefault(scripts[code], []).append(value)

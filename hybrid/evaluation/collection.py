@@ -51,6 +51,11 @@ class Collection:
         sides = [[list(side.ids), list(side.texts)] for side in (self.queries, self.documents)]
         return digest([sides, self.relevant.tolist()])
 
+    @property
+    def smallest_pool(self) -> int:
+        """Documents of the language that has the fewest."""
+        return int(np.bincount(self.documents.language, minlength=len(self.languages)).min())
+
 
 def check(collection: Collection, place: str) -> Collection:
     """Return the collection if it can be scored; raises InputError naming `place` and the first offenders."""

@@ -1,27 +1,27 @@
 """Compare results: ``python -m hybrid.evaluation.compare DIR_OR_RUN [NAME=DIR,DIR ...] [--baseline NAME]``.
 
 Prints a table for each task and setting with 95% intervals, differences from the baseline with paired randomization
-tests and Holm's correction; writes the same as Markdown and HTML, with figures.
+tests and Holm's correction; writes the same as Markdown and HTML, with figures. ``--log`` puts all of it in MLflow.
 """
 
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 from jsonargparse import ArgumentParser
 
-from hybrid.evaluation.plots import bars, scatter
+from hybrid.evaluation.plots import bars, curves, points
 from hybrid.evaluation.runs import Recipe, read_recipe
 from hybrid.evaluation.statistics import difference, holm, interval, mean
-from hybrid.evaluation.table import markdown, number
+from hybrid.evaluation.table import COLUMNS, markdown, number
 from hybrid.evaluation.webpage import page
 from hybrid.runtime.errors import InputError, nearest
 from hybrid.runtime.files import atomic_file
 from hybrid.runtime.logs import log
-
-MEASURES = ("map", "recall_at_1", "recall_at_10", "ndcg_at_10", "recall_at_100", "accuracy", "rank_distance")
+from hybrid.runtime.tracking import Tracker, TrackingConfig
 
 
 @dataclass
@@ -59,7 +59,7 @@ def compare(recipes: Sequence[Recipe], baseline: Recipe, measures: Sequence[str]
 
 
 def _refuse_other_data(task: str, recipes: Sequence[Recipe]) -> None:
-    found = {recipe.name: {seed[task].scores["revision"] for seed in recipe.seeds} for recipe in recipes}
+    found = {recipe.name: {seed.tasks[task].scores["revision"] for seed in recipe.seeds} for recipe in recipes}
     if len(set.union(*found.values())) > 1:
         raise InputError(
             f"task {task} was scored on different data or with other lengths by {', '.join(found)}; score them "
@@ -109,40 +109,46 @@ def tables(rows: Sequence[Row]) -> list[tuple[str, str]]:
 
 def config_table(recipes: Sequence[Recipe]) -> str | None:
     """Return what differs in the configurations of the recipes, None where nothing is known or differs."""
-    configs = [recipe.configs[0] for recipe in recipes]
-    keys = list(dict.fromkeys(key for config in configs for key in config))
-    lines = [[key, *(str(config.get(key, "-")) for config in configs)] for key in keys]
+    keys = dict.fromkeys(key for recipe in recipes for seed in recipe.seeds for key in seed.config)
+    lines = [[key, *(", ".join(recipe.setting_of(key)) or "-" for recipe in recipes)] for key in keys]
     lines = [line for line in lines if len(set(line[1:])) > 1]
     return markdown(["key", *(recipe.name for recipe in recipes)], lines) if lines else None
 
 
 def figures(folder: Path, recipes: Sequence[Recipe], rows: Sequence[Row]) -> list[Path]:
-    """Draw each setting's first measure by query language, and mixture against score where the mixture is known."""
+    """Draw losses, and of each setting its first measure by query language and against the mixture, where known."""
     out = []
+    losses = {recipe.name: [seed.loss for seed in recipe.seeds if len(seed.loss)] for recipe in recipes}
+    if any(losses.values()):
+        out.append(curves(folder / "loss.png", losses, "training loss", "step", "loss"))
     for place in dict.fromkeys(row.place for row in rows):
         task, setting = place.rsplit("/", 1)
         having = [recipe for recipe in recipes if task in recipe.tasks]
         name = next(row.measure for row in rows if row.place == place)
         by_language = [_by_language(recipe, task, setting, name) for recipe in having]
         languages = sorted(set.union(*(set(found) for found in by_language)))
-        heights = [[found.get(language, np.nan) for language in languages] for found in by_language]
-        path = folder / f"{task}.{setting}.languages.png"
-        bars(
-            path, np.array(heights), languages, [recipe.name for recipe in having], f"{place}: {name} by query language"
-        )
-        out.append(path)
-        shares = [recipe.configs[0].get("mixture.monolingual") for recipe in having]
-        points = [(share, row.mean) for share, row in zip(shares, _named(rows, place, name), strict=True)]
-        numbers = [(float(share), value) for share, value in points if isinstance(share, int | float)]
-        if len({share for share, _ in numbers}) > 1:
+        heights = np.array([[found.get(language, np.nan) for language in languages] for found in by_language])
+        title, labels = f"{place}: {name} by query language", [recipe.name for recipe in having]
+        out.append(bars(folder / f"{task}.{setting}.languages.png", heights, languages, labels, title))
+        shown = [row for row in rows if row.place == place and row.measure == name]
+        shares = [_monolingual(recipe) for recipe in having]
+        known = [(share, row) for share, row in zip(shares, shown, strict=True) if share is not None]
+        if len({share for share, _ in known}) > 1:
             path = folder / f"{task}.{setting}.mixture.png"
-            scatter(path, np.array(numbers), f"{place}: {name}", "monolingual share of the mixture", name)
-            out.append(path)
+            marks = {row.recipe: (share, row.mean, row.low, row.high) for share, row in known}
+            out.append(
+                points(path, marks, f"{place}: {name}", "monolingual share of the mixture", f"{name}, 95% interval")
+            )
     return out
 
 
-def _named(rows: Sequence[Row], place: str, name: str) -> list[Row]:
-    return [row for row in rows if row.place == place and row.measure == name]
+def _monolingual(recipe: Recipe) -> float | None:
+    """Return the monolingual share of a recipe's mixture, None where it is not known or its seeds differ."""
+    found = recipe.setting_of("mixture.monolingual")
+    try:
+        return float(Fraction(found[0])) if len(found) == 1 else None
+    except ValueError:
+        return None
 
 
 def _by_language(recipe: Recipe, task: str, setting: str, name: str) -> dict[str, float]:
@@ -155,14 +161,14 @@ def _by_language(recipe: Recipe, task: str, setting: str, name: str) -> dict[str
     return {language: float(np.mean(found)) for language, found in by_language.items()}
 
 
-def report(recipes: Sequence[Recipe], baseline: Recipe, measures: Sequence[str], folder: Path) -> str:
-    """Write comparison.md, comparison.html and figures into `folder`; return the Markdown."""
+def report(recipes: Sequence[Recipe], baseline: Recipe, measures: Sequence[str], folder: Path) -> tuple[str, list[Row]]:
+    """Write comparison.md, comparison.html and figures into `folder`; return the Markdown and all figures' rows."""
     rows = compare(recipes, baseline, measures)
     if not rows:
         raise InputError("the runs share no task with one of the measures asked for; give --measures that they have.")
     parts = [(f"{place} (baseline: {baseline.name})", table) for place, table in tables(rows)]
     if differing := config_table(recipes):
-        parts.append(("configurations", differing))
+        parts.append(("what differs in the configurations", differing))
     text = "\n\n".join(f"## {heading}\n\n{table}" for heading, table in parts) + "\n"
     folder.mkdir(parents=True, exist_ok=True)
     drawn = figures(folder, recipes, rows)
@@ -170,7 +176,21 @@ def report(recipes: Sequence[Recipe], baseline: Recipe, measures: Sequence[str],
         file.write(text)
     with atomic_file(folder / "comparison.html") as file:
         file.write(page("Comparison", parts, drawn))
-    return text
+    return text, rows
+
+
+def log_report(folder: Path, text: str, rows: Sequence[Row], baseline: str, tracking: TrackingConfig) -> str:
+    """Log a report to MLflow as a run of its own: files, and differences as metrics; return where it is."""
+    tracker = Tracker(folder, f"compare with {baseline}", tracking)
+    names = list(dict.fromkeys(row.recipe for row in rows))
+    tracker.tags({"job": "compare", "baseline": baseline, "recipes": " ".join(names)})
+    tracker.describe(text)
+    different = [row for row in rows if row.difference is not None]
+    tracker.metrics({f"{row.place}/{row.measure}/{row.recipe} minus {baseline}": row.difference for row in different})
+    for file in sorted(folder.glob("comparison.*")) + sorted(folder.glob("*.png")):
+        tracker.artifact(file)
+    tracker.close()
+    return tracker.place()
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -178,9 +198,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser = ArgumentParser(prog="python -m hybrid.evaluation.compare", description=__doc__)
     parser.add_argument("runs", nargs="+", help="result folders, MLflow runs, or NAME=PLACE,PLACE for several seeds")
     parser.add_argument("--baseline", help="name of the run that the others are compared with (default: the first)")
-    parser.add_argument("--measures", nargs="+", default=list(MEASURES), help="measures to compare")
+    parser.add_argument("--measures", nargs="+", default=list(COLUMNS), help="measures to compare")
     parser.add_argument("--out_dir", default="comparison", help="where the report and its figures go")
     parser.add_argument("--tracking_uri", help="where MLflow runs are looked for (default: MLflow's own)")
+    parser.add_argument("--log", action="store_true", help="log the report to MLflow, as a run of its own")
+    parser.add_argument("--experiment", default="hybrid", help="where it is logged")
     given = parser.parse_args(arguments)
     try:
         recipes = [read_recipe(place, given.tracking_uri) for place in given.runs]
@@ -192,8 +214,12 @@ def main(arguments: list[str] | None = None) -> None:
                 f"--baseline: no run is {given.baseline!r}{nearest(given.baseline, names)}; there are {names}."
             )
         baseline = recipes[names.index(given.baseline) if given.baseline else 0]
-        log(report(recipes, baseline, given.measures, Path(given.out_dir)))
-        log(f"report: {Path(given.out_dir) / 'comparison.html'}")
+        folder = Path(given.out_dir)
+        text, rows = report(recipes, baseline, given.measures, folder)
+        log(f"{text}\nreport: {folder / 'comparison.html'}")
+        if given.log:
+            tracking = TrackingConfig(uri=given.tracking_uri, experiment=given.experiment)
+            log(f"run:    {log_report(folder, text, rows, baseline.name, tracking)}")
     except InputError as error:
         log(f"error: {error}")
         sys.exit(2)

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from hybrid.runtime.errors import InputError
+
 
 @dataclass
 class EncodingConfig:
@@ -10,10 +12,14 @@ class EncodingConfig:
 
     precision: Literal["bf16", "fp32"] = "bf16"
     """Arithmetic of the encoder: bf16 is mixed precision (autocast)."""
-    batch_tokens: int = 16384
-    """Tokens of a batch, padding included."""
+    batch_tokens: int | None = None
+    """Tokens of a batch, padding included; unset: 16384 on a GPU, 1024 on a CPU, whose caches hold that much."""
     storage: Literal["float32", "float16"] = "float32"
     """Number format of the embeddings on disk."""
+
+    def tokens(self, device: str) -> int:
+        """Return the tokens of a batch on a device's type."""
+        return self.batch_tokens or (1024 if device == "cpu" else 16384)
 
 
 @dataclass
@@ -24,10 +30,19 @@ class SearchConfig:
     """torch: blocks of exact scores; faiss: an index per block of documents."""
     factory: str = "Flat"
     """FAISS index by its factory string; all but Flat are approximate, and their recall is reported."""
+    parameters: str = ""
+    """How an approximate FAISS index is searched, such as nprobe=16 or efSearch=128."""
     block_rows: int = 131072
     """Documents that are searched at once; with GPUs, on each of them."""
     device: str | None = None
     """cpu or cuda; unset takes the GPU where there is one."""
+
+    def __post_init__(self) -> None:
+        if self.exact and self.parameters:
+            raise InputError(
+                f"search.parameters is {self.parameters!r}, but the search is exact and takes none; leave it out, or "
+                "give search.backend faiss and an approximate search.factory."
+            )
 
     @property
     def exact(self) -> bool:
@@ -44,13 +59,24 @@ class EvaluationConfig:
     search: SearchConfig = field(default_factory=SearchConfig)
     """How documents are found in corpora with judgments (MIRACL, BEIR, TREC); other tasks rank whole pools."""
     lir: int = 0
-    """Directions of each language (estimated on the task's passages) to remove; scores go to TASK-lir. 0: none."""
+    """Directions of each language to remove from its embeddings; scores go to TASK-lir, beside the others. 0: none."""
+    lir_texts: str | None = None
+    """Texts on which they are estimated, one a line, such as flores-200/{language}.txt; unset: the task's passages."""
+    reader: str | None = None
+    """Directory or hub id of an extractive question-answering model, for tasks with answers (mlqa): F1 and exact match
+    of what it reads in the passages found. Unset reports neither."""
+    reader_passages: int = 1
+    """Passages of each query, from the first, that the reader reads."""
     run_depth: int = 1000
     """Most documents per ranking in the TREC runs (a setting may keep fewer); 0 writes no runs and qrels."""
     keep_embeddings: bool = False
     """Leave the embeddings beside the results."""
     overwrite: bool = False
     """Score again where results of the same model, data and settings lie."""
+
+    def __post_init__(self) -> None:
+        if self.lir_texts and not self.lir:
+            raise InputError("evaluation.lir_texts is set, but evaluation.lir is 0; say how many directions to remove.")
 
 
 @dataclass

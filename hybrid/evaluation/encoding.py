@@ -55,7 +55,7 @@ def encode(
         "max_length": max_length,
         **vars(config),
     }
-    missing = _prepare(folder, manifest, shard_count(len(distinct)))
+    missing = missing_shards(folder, manifest, shard_count(len(distinct)))
     start = time.monotonic()
     error = None
     try:
@@ -90,8 +90,11 @@ def _digest(texts: Sequence[str]) -> str:
     return state.hexdigest()
 
 
-def _prepare(folder: Path, manifest: dict, shards: int) -> list[int]:
-    """Make the folder ready for `manifest`, dropping what belongs to another one; return the shards that it lacks."""
+def missing_shards(folder: Path, manifest: dict, shards: int) -> list[int]:
+    """Make the folder ready for `manifest`, dropping what belongs to another one; return the shards that it lacks.
+
+    Every rank has to call it. A manifest whose ``model`` is None agrees with none.
+    """
     file = folder / "manifest.json"
     if is_main():
         if not file.exists() or manifest["model"] is None or read_json(file) != manifest:
@@ -105,7 +108,8 @@ def _prepare(folder: Path, manifest: dict, shards: int) -> list[int]:
 
 
 @contextmanager
-def _inference(encoder, precision: str) -> Iterator[torch.device]:
+def inference(encoder, precision: str) -> Iterator[torch.device]:
+    """Run a module for its outputs alone, in this precision, and leave it in the mode it was in; yields its device."""
     device = next(encoder.parameters()).device
     training = encoder.training
     encoder.eval()
@@ -127,7 +131,7 @@ def _encode_shards(encoder, texts, side, max_length, folder, config, numbers: li
         ]
 
     with (
-        _inference(encoder, config.precision) as device,
+        inference(encoder, config.precision) as device,
         ThreadPoolExecutor(1) as ahead,
         progress(total, f"encoding {side}", "texts") as bar,
     ):
@@ -136,7 +140,7 @@ def _encode_shards(encoder, texts, side, max_length, folder, config, numbers: li
             ids = coming.result()
             if position + 1 < len(numbers):
                 coming = ahead.submit(tokens, numbers[position + 1])
-            vectors = _encode_shard(encoder, ids, config.batch_tokens, device, bar)
+            vectors = _encode_shard(encoder, ids, config.tokens(device.type), device, bar)
             _refuse_not_finite(vectors, texts, number)
             with atomic_file(shard_path(folder, number), "wb") as file:
                 np.save(file, vectors.astype(config.storage))

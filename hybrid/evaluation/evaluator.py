@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 
 from hybrid.evaluation.bias import TOP
-from hybrid.evaluation.bitext import Bitext, score_bitext
 from hybrid.evaluation.collection import Collection
 from hybrid.evaluation.config import EvaluationConfig
 from hybrid.evaluation.encoding import encode
-from hybrid.evaluation.judged import Judged, score_judged
-from hybrid.evaluation.lir import fitted, removed
+from hybrid.evaluation.lir import Removed, fitted, read_texts
+from hybrid.evaluation.reading import reader_key
 from hybrid.evaluation.report import (
     language_shares,
     setting_scores,
@@ -25,7 +24,8 @@ from hybrid.evaluation.report import (
     write_setting,
 )
 from hybrid.evaluation.results import computed_with, valid_scores
-from hybrid.evaluation.task import Task, find_task, load, task_place
+from hybrid.evaluation.search import Matrix
+from hybrid.evaluation.task import Scored, Task, find_task, load, task_place
 from hybrid.evaluation.whole_pool import rank_pools
 from hybrid.runtime.files import digest, read_json, write_json
 from hybrid.runtime.logs import log
@@ -40,7 +40,7 @@ class LoadedTask:
     """A task, what was read for it, and a digest of both."""
 
     task: Task
-    collection: Collection | Bitext | Judged
+    collection: Collection | Scored
     digest: str
 
 
@@ -52,7 +52,7 @@ def load_tasks(names: list[str], data_dir: str | Path) -> list[LoadedTask]:
     return [loaded_task(task, load(task, data_dir)) for task in tasks]
 
 
-def loaded_task(task: Task, collection: Collection | Bitext | Judged) -> LoadedTask:
+def loaded_task(task: Task, collection: Collection | Scored) -> LoadedTask:
     """Return a task with a collection that was read or made elsewhere."""
     settings = [task.name, task.settings, task.query_max_length, task.passage_max_length]
     return LoadedTask(task, collection, digest([settings, collection.content]))
@@ -77,9 +77,9 @@ def evaluate_encoder(
     """
     config = config or EvaluationConfig()
     metrics: dict[str, float] = {}
-    for loaded in tasks:
+    keys = [digest([_VERSION, model_digest, loaded.digest, _settings(loaded, config)]) for loaded in tasks]
+    for loaded, key in zip(tasks, keys, strict=True):
         folder = Path(out_dir) / loaded.task.name
-        key = digest([_VERSION, model_digest, loaded.digest, asdict(config)])
         scores = valid_scores(folder, key) if model_digest and not config.overwrite else None
         if scores:
             log(f"{loaded.task.name}: taken from {folder}; --evaluation.overwrite true scores again")
@@ -90,6 +90,24 @@ def evaluate_encoder(
             treated = read_json(_treated(folder) / "scores.json")
             metrics |= flat(treated["task"], treated["settings"])
     return metrics
+
+
+def _settings(loaded: LoadedTask, config: EvaluationConfig) -> dict[str, Any]:
+    """Return the settings that a task's scores depend on, files by their content.
+
+    A reader (its weights) counts only where there are answers. Raises InputError where texts for LIR are missing.
+    """
+    settings = asdict(config)
+    settings["reader"] = reader_key(config.reader) if config.reader and loaded.task.has_answers else None
+    settings["lir_texts"] = _lir_texts(loaded.collection, config)
+    del settings["overwrite"]
+    return settings
+
+
+def _lir_texts(collection: Collection | Scored, config: EvaluationConfig) -> dict[str, list[str]] | None:
+    if not (config.lir_texts and isinstance(collection, Collection)):
+        return None
+    return read_texts(config.lir_texts, collection.languages, config.lir)
 
 
 def _treated(folder: Path) -> Path:
@@ -111,30 +129,37 @@ def _evaluate_task(encoder, loaded: LoadedTask, folder: Path, config: Evaluation
         length = task.query_max_length if side == "query" else task.passage_max_length
         return encode(encoder, texts, side, length, place / name, config.encoding, model_digest)
 
-    if isinstance(collection, Bitext):
-        # Both sides are texts of one kind, so both get the query's prefix.
-        scores = score_bitext(task.name, collection, embed(collection.texts(), "query", "query"), folder, about)
-    elif isinstance(collection, Judged):
-        scores = score_judged(task.name, collection, embed, folder, max(config.run_depth, 1000), config.search, about)
-    else:
-        queries = embed(collection.queries.texts, "query", "query")[:]
-        documents = embed(collection.documents.texts, "passage", "passage")[:]
+    if isinstance(collection, Collection):
+        queries = embed(collection.queries.texts, task.prefixes[0], "query")
+        documents = embed(collection.documents.texts, task.prefixes[1], "passage")
         if config.lir:
             # Before the untreated scores, whose file says that all is complete.
-            _score_treated(loaded, queries, documents, _treated(folder), config, about)
+            estimated = _directions(collection, documents, embed, config)
+            _score_treated(loaded, queries, documents, estimated, _treated(folder), config, about)
         scores = score(loaded, queries, documents, folder, config.run_depth, about)
+    else:
+        scores = collection.score(task, embed, folder, config, about)
     return _cleared(place, config, scores)
 
 
-def _score_treated(loaded: LoadedTask, queries, documents, folder: Path, config: EvaluationConfig, about) -> None:
+def _directions(collection: Collection, documents, embed: Callable, config: EvaluationConfig) -> dict[int, np.ndarray]:
+    """Return the directions of each language of a task, from given texts or the task's own passages."""
+    texts = _lir_texts(collection, config)
+    if texts is None:
+        return fitted(documents, collection.documents.language, config.lir)
+    language = np.repeat(np.arange(len(texts)), [len(lines) for lines in texts.values()])
+    vectors = embed([line for lines in texts.values() for line in lines], "passage", "lir")
+    return fitted(vectors, language, config.lir)
+
+
+def _score_treated(loaded: LoadedTask, queries, documents, estimated, folder: Path, config, about) -> None:
     collection = loaded.collection
-    found = fitted(documents, collection.documents.language, config.lir)
     treated = [
-        removed(vectors, side.language, found)
+        Removed(vectors, side.language, estimated)
         for vectors, side in ((queries, collection.queries), (documents, collection.documents))
     ]
     task = replace(loaded.task, name=folder.name)
-    lir = {"directions": config.lir, "estimated_on": "the task's own passages"}
+    lir = {"directions": config.lir, "estimated_on": config.lir_texts or "the task's own passages"}
     score(replace(loaded, task=task), *treated, folder, config.run_depth, {**about, "lir": lir})
 
 
@@ -147,13 +172,15 @@ def _cleared(place: Path, config: EvaluationConfig, scores: dict) -> dict:
 
 def score(
     loaded: LoadedTask,
-    queries_BD: np.ndarray,
-    documents_ND: np.ndarray,
+    queries_BD: Matrix,
+    documents_ND: Matrix,
     folder: Path,
     run_depth: int,
     about: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Score embeddings in the order of the collection, write all files, and return what stands in scores.json.
+
+    Embeddings are arrays, or are read in blocks like `hybrid.evaluation.vectors.Vectors`.
 
     Args:
         about: goes into scores.json as it is.

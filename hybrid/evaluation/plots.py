@@ -1,6 +1,6 @@
 """Figures as PNG, drawn without a display."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,15 +27,18 @@ def heat_map(path: Path, grid: np.ndarray, names: Sequence[str], title: str, acr
     save(figure, path)
 
 
-def save(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG, whole or not at all."""
+def save(figure: Figure, path: Path) -> Path:
+    """Write a figure as PNG, whole or not at all; return its path."""
     with atomic_file(path, "wb") as file:
         figure.savefig(file, format="png", dpi=120)
+    return path
 
 
-def bars(path: Path, heights: np.ndarray, names: Sequence[str], series: Sequence[str], title: str) -> None:
+def bars(path: Path, heights: np.ndarray, names: Sequence[str], series: Sequence[str], title: str) -> Path:
     """Draw [series, names] values as groups of bars."""
-    figure = Figure(figsize=(max(6.0, 1.5 + 0.16 * len(names) * (len(series) + 1)), 3.6), layout="constrained")
+    figure = Figure(
+        figsize=(min(30.0, max(6.0, 1.5 + 0.16 * len(names) * (len(series) + 1))), 3.6), layout="constrained"
+    )
     axes = figure.subplots()
     width = 0.8 / len(series)
     for number, (row, label) in enumerate(zip(heights, series, strict=True)):
@@ -45,15 +48,49 @@ def bars(path: Path, heights: np.ndarray, names: Sequence[str], series: Sequence
     axes.grid(axis="y", alpha=0.3)
     axes.set_axisbelow(True)
     if len(series) > 1:
-        axes.legend()
-    save(figure, path)
+        _legend(figure)
+    return save(figure, path)
 
 
-def scatter(path: Path, points: np.ndarray, title: str, across: str, up: str) -> None:
-    """Draw [n, 2] points."""
-    figure = Figure(figsize=(5.0, 3.6), layout="constrained")
+def histogram(path: Path, counts: Sequence[int], title: str, across: str) -> Path:
+    """Draw counts of 1, 2, 3 and so on."""
+    figure = Figure(figsize=(7.0, 3.6), layout="constrained")
     axes = figure.subplots()
-    axes.plot(points[:, 0], points[:, 1], "o")
+    axes.bar(np.arange(1, len(counts) + 1), counts, 1.0, edgecolor="white", linewidth=0.3)
+    axes.set(title=title, xlabel=across)
+    axes.grid(axis="y", alpha=0.3)
+    axes.set_axisbelow(True)
+    return save(figure, path)
+
+
+def points(
+    path: Path, marks: Mapping[str, tuple[float, float, float, float]], title: str, across: str, up: str
+) -> Path:
+    """Draw a labelled point for each name: where it stands, its value, and the lower and upper end of its interval."""
+    figure = Figure(figsize=(6.0, 3.8), layout="constrained")
+    axes = figure.subplots()
+    for name, (place, value, low, high) in marks.items():
+        axes.errorbar([place], [value], yerr=[[value - low], [high - value]], fmt="o", capsize=3, label=name)
+    axes.set(title=title, xlabel=across, ylabel=up)
+    axes.margins(x=0.1)
+    axes.grid(alpha=0.3)
+    _legend(figure)
+    return save(figure, path)
+
+
+def curves(path: Path, lines: Mapping[str, Sequence[np.ndarray]], title: str, across: str, up: str) -> Path:
+    """Draw the [n, 2] points of each name's lines, the lines of one name in one colour."""
+    figure = Figure(figsize=(7.0, 3.8), layout="constrained")
+    axes = figure.subplots()
+    for number, (name, several) in enumerate(lines.items()):
+        for place, line in enumerate(several):
+            axes.plot(line[:, 0], line[:, 1], color=f"C{number % 10}", label=None if place else name, linewidth=1.2)
     axes.set(title=title, xlabel=across, ylabel=up)
     axes.grid(alpha=0.3)
-    save(figure, path)
+    _legend(figure)
+    return save(figure, path)
+
+
+def _legend(figure: Figure) -> None:
+    """Put the names under the axes, where they hide nothing."""
+    figure.legend(loc="outside lower center", ncols=4, frameon=False)

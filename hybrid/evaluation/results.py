@@ -2,6 +2,7 @@
 
 import glob
 import hashlib
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import torch
 
 from hybrid.runtime.environment import environment
 from hybrid.runtime.errors import InputError
-from hybrid.runtime.files import digest, read_json
+from hybrid.runtime.files import digest, read_json, write_json
 from hybrid.runtime.processes import gather_objects, is_main, world_size
 
 
@@ -29,23 +30,40 @@ def results_folder(out_dir: str | Path, path: str, model: str) -> Path:
     """Return the folder of a model's results, ``NAME-DIGEST``; the digest keeps models of one name apart.
 
     Args:
-        path: the model's directory or hub id.
+        path: the model's directory or hub id; training calls its directories ``RUN/model``, so the run's name counts.
         model: its `model_digest`.
     """
-    name = Path(path).resolve().name if Path(path).is_dir() else path.replace("/", "--")
-    return Path(out_dir) / f"{name}-{model[:8]}"
+    place = Path(path).resolve()
+    name = place.parent.name if place.name == "model" else place.name
+    return Path(out_dir) / f"{name if place.is_dir() else path.replace('/', '--')}-{model[:8]}"
+
+
+def write_origin(folder: Path, path: str, model: str) -> None:
+    """Write ``model.json``: which model the results in a folder are of, so that its training can be looked up."""
+    if is_main():
+        write_json(
+            folder / "model.json", {"path": str(Path(path).resolve()) if Path(path).is_dir() else path, "digest": model}
+        )
+
+
+def weights_digest(module: torch.nn.Module) -> str:
+    """Return a digest of a module's weights: names, types, shapes and bytes."""
+    state = hashlib.blake2b(digest_size=16)
+    for name, tensor in module.state_dict().items():
+        state.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        state.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return state.hexdigest()
 
 
 def model_digest(encoder) -> str:
     """Return a digest of an encoder's weights, tokenizer and settings, whatever place it came from, on every rank."""
     value = None
     if is_main():
-        state = hashlib.blake2b(digest_size=16)
-        for name, tensor in encoder.state_dict().items():
-            state.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            state.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-        state.update(encoder.tokenizer.backend_tokenizer.to_str().encode())
-        value = digest([state.hexdigest(), encoder.config.pooling, encoder.prefixes, encoder.config.projection])
+        tokenizer = json.loads(encoder.tokenizer.backend_tokenizer.to_str())
+        # How texts were cut and padded last is remembered there too, and is no part of the model.
+        tokenizer |= {"truncation": None, "padding": None}
+        settings = [encoder.config.pooling, encoder.prefixes, encoder.config.projection]
+        value = digest([weights_digest(encoder), tokenizer, *settings])
     return gather_objects(value)[0]
 
 

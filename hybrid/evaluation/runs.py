@@ -1,6 +1,6 @@
 """What a comparison compares: results read from folders or from MLflow runs, one value per query."""
 
-import tempfile
+import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,8 +12,12 @@ from pyarrow import parquet
 
 from hybrid.evaluation.measures import Ranks, measure
 from hybrid.evaluation.statistics import Values, combined, values
+from hybrid.evaluation.tracked import client_of, download, find_run
 from hybrid.runtime.errors import InputError
 from hybrid.runtime.files import read_json
+from hybrid.runtime.tracking import JOURNAL
+
+LOSS = "train/loss"
 
 
 @dataclass(frozen=True)
@@ -44,26 +48,44 @@ class TaskResult:
 
 
 @dataclass(frozen=True)
+class Seed:
+    """One training of a recipe, or one encoder that was not trained here.
+
+    Attributes:
+        tasks: its results by task.
+        config: the configuration of the training by dotted key, empty where it is not known.
+        loss: float64 [n, 2], training steps and the loss there, from the log of the training.
+    """
+
+    tasks: dict[str, TaskResult]
+    config: dict[str, Any]
+    loss: np.ndarray
+
+
+@dataclass(frozen=True)
 class Recipe:
-    """One column of a comparison: a name and the results of one or several seeds, by task."""
+    """One column of a comparison: a name, and one or several seeds."""
 
     name: str
-    seeds: tuple[dict[str, TaskResult], ...]
-    configs: tuple[dict[str, Any], ...]
+    seeds: tuple[Seed, ...]
 
     @property
     def tasks(self) -> set[str]:
         """The tasks that every seed was scored on."""
-        return set.intersection(*(set(seed) for seed in self.seeds))
+        return set.intersection(*(set(seed.tasks) for seed in self.seeds))
 
     def settings(self, task: str) -> dict[str, Any]:
         """Return the settings of a task with the measures of the first seed."""
-        return self.seeds[0][task].scores["settings"]
+        return self.seeds[0].tasks[task].scores["settings"]
 
     def values(self, task: str, setting: str, name: str) -> tuple[Values, list[Values]]:
         """Return a measure's values, the seeds combined, and those of each seed."""
-        parts = [seed[task].values(setting, name) for seed in self.seeds]
+        parts = [seed.tasks[task].values(setting, name) for seed in self.seeds]
         return combined(parts), parts
+
+    def setting_of(self, key: str) -> list[Any]:
+        """Return the values that a key of the configuration has in the seeds, each once, in their order."""
+        return list(dict.fromkeys(str(seed.config[key]) for seed in self.seeds if key in seed.config))
 
 
 def read_recipe(given: str, tracking_uri: str | None) -> Recipe:
@@ -72,16 +94,27 @@ def read_recipe(given: str, tracking_uri: str | None) -> Recipe:
     Raises InputError where a place holds no results.
     """
     name, sign, places = given.partition("=")
-    places = places if sign else given
-    folders = [_folder(place, tracking_uri) for place in places.split(",")]
-    seeds = tuple(_results(folder, place) for folder, place in zip(folders, places.split(","), strict=True))
-    short = name if sign else (Path(name).name if Path(name).is_dir() else name)
-    return Recipe(short, seeds, tuple(_config(folder) for folder in folders))
+    seeds = tuple(_seed(place, tracking_uri) for place in (places if sign else given).split(","))
+    short = name if sign else (Path(name).resolve().name if Path(name).is_dir() else name)
+    return Recipe(short, seeds)
+
+
+def _seed(place: str, tracking_uri: str | None) -> Seed:
+    if Path(place).is_dir():
+        training = _training(Path(place))
+        return Seed(_results(Path(place), place), _config(training), _journal(training))
+    run = find_run(place, tracking_uri).info.run_id
+    folder = download(run, tracking_uri)
+    history = client_of(tracking_uri).get_metric_history(run, LOSS)
+    points = [(metric.step, metric.value) for metric in history]
+    training = _training(folder)
+    return Seed(_results(folder, place), _config(training), _points(points) if points else _journal(training))
 
 
 def _results(folder: Path, place: str) -> dict[str, TaskResult]:
-    found = {path.parent.name: TaskResult(path.parent) for path in sorted(folder.rglob("scores.json"))}
-    found = {name: result for name, result in found.items() if (result.folder / "per_query.parquet").exists()}
+    """Return the results by task below a folder, the encoder as it was before its training left out."""
+    files = [path for path in sorted(folder.rglob("scores.json")) if (path.parent / "per_query.parquet").exists()]
+    found = {path.parent.name: TaskResult(path.parent) for path in files if _stage(path, folder) != "before"}
     if not found:
         raise InputError(
             f"{place}: holds no results (scores.json with per_query.parquet beside it); give a folder that evaluate.py "
@@ -90,34 +123,39 @@ def _results(folder: Path, place: str) -> dict[str, TaskResult]:
     return found
 
 
-def _folder(place: str, tracking_uri: str | None) -> Path:
-    if Path(place).is_dir():
-        return Path(place)
-    import mlflow
-    from mlflow.exceptions import MlflowException
-
-    client = mlflow.MlflowClient(tracking_uri=tracking_uri)
-    try:
-        run_id = client.get_run(place).info.run_id
-    except MlflowException:
-        experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-        runs = client.search_runs(experiments, f"run_name = '{place}'", max_results=2)
-        if len(runs) != 1:
-            raise InputError(
-                f"{place}: is no folder, no MLflow run id, and the name of {len(runs)} MLflow runs; give a folder, a "
-                "run's id or a name that one run has (--tracking_uri says where runs are looked for)."
-            ) from None
-        run_id = runs[0].info.run_id
-    target = tempfile.mkdtemp(prefix="hybrid-compare-")
-    return Path(client.download_artifacts(run_id, "", target))
+def _stage(path: Path, folder: Path) -> str:
+    """Return the folder that a task's results lie in below `folder`, ``before`` or ``after`` in that of a training."""
+    parts = path.relative_to(folder).parts
+    return parts[-3] if len(parts) > 2 else ""
 
 
-def _config(folder: Path) -> dict[str, Any]:
-    """Return the flattened configuration beside the results or above them, empty where there is none."""
-    for place in (folder, *folder.resolve().parents[:3]):
-        if (place / "config.yaml").exists():
-            return flattened(yaml.safe_load((place / "config.yaml").read_text(encoding="utf-8")))
-    return {}
+def _training(folder: Path) -> Path | None:
+    """Return the folder of the training whose encoder was scored: it holds config.yaml; None where it is not here."""
+    places = [folder, *folder.resolve().parents[:3]]
+    origins = [place / "model.json" for place in places if (place / "model.json").exists()]
+    places += [Path(read_json(origin)["path"]).parent for origin in origins]
+    return next((place for place in places if (place / "config.yaml").exists()), None)
+
+
+def _config(training: Path | None) -> dict[str, Any]:
+    """Return the flattened configuration of a training."""
+    if training is None:
+        return {}
+    return flattened(yaml.safe_load((training / "config.yaml").read_text(encoding="utf-8")))
+
+
+def _journal(training: Path | None) -> np.ndarray:
+    """Return the losses that a training noted for MLflow."""
+    if training is None or not (training / JOURNAL).exists():
+        return _points([])
+    with open(training / JOURNAL, encoding="utf-8") as file:
+        events = [json.loads(line) for line in file if line.endswith("\n")]
+    metrics = [event for event in events if event["kind"] == "metrics" and LOSS in event["values"]]
+    return _points([(event["step"], event["values"][LOSS]) for event in metrics])
+
+
+def _points(points: list[tuple[int, float]]) -> np.ndarray:
+    return np.array(sorted(dict(points).items()), np.float64).reshape(-1, 2)
 
 
 def flattened(value: Any, prefix: str = "") -> dict[str, Any]:

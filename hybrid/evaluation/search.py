@@ -7,20 +7,25 @@ and numbers of ranks give the same result. Legend: B queries, N documents, D dim
 """
 
 import mmap
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import torch
 
+from hybrid.evaluation.best import Best
 from hybrid.evaluation.config import SearchConfig
 from hybrid.runtime.errors import InputError
 from hybrid.runtime.logs import log, progress
-from hybrid.runtime.processes import gather_objects, rank, world_size
+from hybrid.runtime.processes import gather_objects, local_rank, rank, world_size
 
 _MARGIN = 32
 _FAISS_GPU_LIMIT = 2048
+# Scores of so many queries and documents are made at once: on a CPU they stay in its caches until they are looked at.
+_QUERIES, _CPU_DOCUMENTS = 1024, 8192
+_RESCORED = 8192
 
 
 class Matrix(Protocol):
@@ -39,8 +44,8 @@ class Found:
     scores: np.ndarray
 
 
-Candidates = Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray]]
-"""(documents float32 [n, D], K) to scores float32 [B, K] in descending order and rows in the block int64 [B, K]."""
+Candidates = Callable[[torch.Tensor, int, Best], None]
+"""Adds what a block of documents [n, D], of any float type, whose first row has this number, holds to the best."""
 
 
 def search(queries_BD: np.ndarray, documents: Matrix, ids: Sequence[str], k: int, config: SearchConfig) -> Found:
@@ -93,21 +98,22 @@ def _search_part(queries_BD, documents: Matrix, own: range, ids: Sequence[str], 
 def _candidates(queries_BD, documents: Matrix, own: range, wanted: int, config: SearchConfig):
     """Return scores [B, K] in descending order, rows [B, K] of the documents proposed, and the largest norm of any."""
     propose = _faiss(queries_BD, config) if config.backend == "faiss" else _torch(queries_BD, config)
-    scores = np.zeros((len(queries_BD), 0), np.float32)
-    rows = np.zeros((len(queries_BD), 0), np.int64)
-    norm = 0.0
+    best, norm = Best(len(queries_BD), wanted), 0.0
     with progress(len(own), "searching", "documents") as bar:
-        for start in range(own.start, own.stop, config.block_rows):
-            block = np.ascontiguousarray(documents[start : min(start + config.block_rows, own.stop)], dtype=np.float32)
-            norm = max(norm, float(np.sqrt(np.einsum("nd,nd->n", block, block).max())))
-            new_scores, new_rows = propose(block, min(wanted, len(block)))
-            scores = np.concatenate([scores, new_scores], axis=1)
-            rows = np.concatenate([rows, np.where(new_rows < 0, -1, new_rows + start)], axis=1)
-            keep = np.argsort(-scores, axis=1, kind="stable")[:, :wanted]
-            scores, rows = np.take_along_axis(scores, keep, axis=1), np.take_along_axis(rows, keep, axis=1)
+        for start, block in _blocks(documents, own, config.block_rows):
+            norm = max(norm, propose(block, start, best))
             _release(documents)
             bar.update(len(block))
-    return scores, rows, norm
+    return *best.result(), norm
+
+
+def _blocks(documents: Matrix, own: range, rows: int) -> Iterator[tuple[int, torch.Tensor]]:
+    for start in range(own.start, own.stop, rows):
+        block = np.asarray(documents[start : min(start + rows, own.stop)])
+        with warnings.catch_warnings():
+            # A memory map that is only read makes a tensor that torch warns not to write to.
+            warnings.simplefilter("ignore", UserWarning)
+            yield start, torch.from_numpy(block)
 
 
 def _release(documents: Matrix) -> None:
@@ -123,35 +129,65 @@ def _device(config: SearchConfig) -> torch.device:
 
 def _torch(queries_BD: np.ndarray, config: SearchConfig) -> Candidates:
     device = _device(config)
-    queries = torch.from_numpy(queries_BD).to(device)
-    # Scores of a slice of the queries at a time: 64 Mi of them are 256 MiB.
-    rows = max(1, (64 << 20) // config.block_rows)
+    queries = torch.from_numpy(queries_BD).to(device).split(_QUERIES)
+    piece_rows = _CPU_DOCUMENTS if device.type == "cpu" else config.block_rows
 
-    def propose(block: np.ndarray, wanted: int) -> tuple[np.ndarray, np.ndarray]:
-        documents = torch.from_numpy(block).to(device)
-        parts = [torch.topk(part @ documents.T, wanted, dim=1) for part in queries.split(rows)]
-        scores, columns = torch.cat([part.values for part in parts]), torch.cat([part.indices for part in parts])
-        return scores.cpu().numpy(), columns.cpu().numpy()
+    def propose(block: torch.Tensor, first_row: int, best: Best) -> float:
+        norm = 0.0
+        for start, piece in zip(range(0, len(block), piece_rows), block.split(piece_rows), strict=True):
+            documents = piece.to(device).float()
+            norm = max(norm, float(torch.linalg.vector_norm(documents, dim=1).max()))
+            for number, part in enumerate(queries):
+                best.add(part @ documents.T, _QUERIES * number, first_row + start)
+        return norm
 
     return propose
 
 
 def _faiss(queries_BD: np.ndarray, config: SearchConfig) -> Candidates:
-    faiss = _import_faiss()
-    gpus = faiss.get_num_gpus() if hasattr(faiss, "get_num_gpus") and _device(config).type == "cuda" else 0
+    faiss, gpus = _import_faiss(), _faiss_gpus(config)
+    without_limit = _torch(queries_BD, config) if gpus and config.exact else None
 
-    def propose(block: np.ndarray, wanted: int) -> tuple[np.ndarray, np.ndarray]:
-        index = faiss.index_factory(block.shape[1], config.factory, faiss.METRIC_INNER_PRODUCT)
-        # An index that is moved to zero GPUs is silently empty, and a GPU returns no more than 2048 documents.
-        if gpus and wanted <= _FAISS_GPU_LIMIT:
-            options = faiss.GpuMultipleClonerOptions()
-            options.shard = True
-            index = faiss.index_cpu_to_all_gpus(index, options)
-        index.train(block)
-        index.add(block)
-        return index.search(queries_BD, wanted)
+    def propose(block: torch.Tensor, first_row: int, best: Best) -> float:
+        documents = np.ascontiguousarray(block.float().numpy())
+        norm = float(np.sqrt(np.einsum("nd,nd->n", documents, documents).max()))
+        wanted = min(best.wanted, len(documents))
+        if gpus and wanted > _FAISS_GPU_LIMIT and without_limit:
+            return without_limit(block, first_row, best)
+        if config.exact and not gpus:
+            scores, rows = faiss.knn(queries_BD, documents, wanted, metric=faiss.METRIC_INNER_PRODUCT)
+        else:
+            index = faiss.index_factory(documents.shape[1], config.factory, faiss.METRIC_INNER_PRODUCT)
+            index.train(documents)
+            # A GPU returns no more than 2048 documents.
+            index = _on_gpus(faiss, index, gpus) if wanted <= _FAISS_GPU_LIMIT else index
+            index.add(documents)
+            if config.parameters:
+                faiss.ParameterSpace().set_index_parameters(index, config.parameters)
+            scores, rows = index.search(queries_BD, wanted)
+        best.add_found(scores, np.where(rows < 0, -1, rows + first_row))
+        return norm
 
     return propose
+
+
+def _faiss_gpus(config: SearchConfig) -> int:
+    """Return how many GPUs FAISS uses in this process: with several ranks each its own, else all."""
+    faiss = _import_faiss()
+    if _device(config).type != "cuda" or not hasattr(faiss, "get_num_gpus"):
+        return 0
+    return min(faiss.get_num_gpus(), 1) if world_size() > 1 else faiss.get_num_gpus()
+
+
+def _on_gpus(faiss, index, gpus: int):
+    """Return the index on this rank's GPU or spread over all; moved to zero GPUs it would be empty, silently."""
+    if not gpus:
+        return index
+    if world_size() > 1:
+        return faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), local_rank(), index)
+    options = faiss.GpuMultipleClonerOptions()
+    options.shard = True
+    return faiss.index_cpu_to_all_gpus(index, options)
 
 
 def _import_faiss():
@@ -165,10 +201,13 @@ def _import_faiss():
 def _rescored(queries_BD: np.ndarray, documents: Matrix, rows_BK: np.ndarray) -> np.ndarray:
     """Return float32 [B, K], the exact scores of the candidates, computed in float64; -inf where there is none."""
     out = np.full(rows_BK.shape, -np.inf, np.float32)
-    for number, rows in enumerate(rows_BK):
-        known = np.flatnonzero(rows >= 0)
-        vectors = np.asarray(documents[rows[known]], np.float64)
-        out[number, known] = (vectors @ queries_BD[number].astype(np.float64)).astype(np.float32)
+    query, column = np.nonzero(rows_BK >= 0)
+    order = np.argsort(rows_BK[query, column], kind="stable")
+    for start in range(0, len(order), _RESCORED):
+        where = query[order[start : start + _RESCORED]], column[order[start : start + _RESCORED]]
+        vectors = np.asarray(documents[rows_BK[where]], np.float64)
+        out[where] = np.einsum("nd,nd->n", vectors, queries_BD[where[0]].astype(np.float64))
+        _release(documents)
     return out
 
 
@@ -196,6 +235,6 @@ def describe(config: SearchConfig) -> str:
     device = _device(config)
     if config.backend == "torch":
         return f"torch on {torch.cuda.get_device_name(device) if device.type == 'cuda' else 'the CPU'}"
-    faiss = _import_faiss()
-    gpus = faiss.get_num_gpus() if hasattr(faiss, "get_num_gpus") and device.type == "cuda" else 0
-    return f"FAISS {config.factory} on {f'{gpus} GPUs' if gpus else 'the CPU'}"
+    gpus = _faiss_gpus(config)
+    where = "the CPU" if not gpus else "a GPU of each rank" if world_size() > 1 else f"{gpus} GPUs"
+    return f"FAISS {config.factory} on {where}"

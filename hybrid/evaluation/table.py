@@ -2,7 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 
-COLUMNS = ("map", "recall_at_1", "recall_at_10", "ndcg_at_10", "accuracy", "rank_distance")
+COLUMNS = (
+    *("map", "recall_at_1", "recall_at_10", "recall_at_100", "ndcg_at_10", "hit_rate_at_20", "hit_rate_at_100"),
+    *("answer_f1", "exact_match", "f1", "accuracy", "rank_distance"),
+)
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -21,14 +21,14 @@ class Vectors:
     def __init__(self, folder: Path, rows: np.ndarray):
         self.folder, self.rows = Path(folder), rows
 
-    @cached_property
-    def _shards(self) -> list[np.ndarray]:
-        return [np.load(path, mmap_mode="r") for path in sorted(self.folder.glob("*.npy"))]
+    def _shard(self, number: int) -> np.ndarray:
+        # Mapped anew each time, so that the pages read are let go of again.
+        return np.load(shard_path(self.folder, number), mmap_mode="r")
 
-    @property
+    @cached_property
     def shape(self) -> tuple[int, int]:
         """N and D."""
-        return len(self.rows), self._shards[0].shape[1]
+        return len(self.rows), self._shard(0).shape[1]
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -39,7 +39,7 @@ class Vectors:
         shard = rows // SHARD
         for number in np.unique(shard).tolist():
             here = np.flatnonzero(shard == number)
-            out[here] = self._shards[number][rows[here] - number * SHARD]
+            out[here] = self._shard(number)[rows[here] - number * SHARD]
         return out
 
 

@@ -6,11 +6,12 @@ from html import escape
 from pathlib import Path
 
 _STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem; color: #222; }
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem; padding: 0 1rem; color: #222; }
 table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums; }
 th, td { padding: .25rem .7rem; border-bottom: 1px solid #ddd; text-align: right; }
 th:first-child, td:first-child { text-align: left; }
-img { max-width: 100%; }
+.figures { display: flex; flex-wrap: wrap; gap: 1rem; }
+.figures img { max-width: 34rem; width: 100%; }
 """
 
 
@@ -18,7 +19,7 @@ def page(title: str, tables: Sequence[tuple[str, str]], figures: Sequence[Path])
     """Return the page of (heading, Markdown table) and of PNG files, which are embedded."""
     parts = [f"<h1>{escape(title)}</h1>"]
     parts += [f"<h2>{escape(heading)}</h2>{_table(table)}" for heading, table in tables]
-    parts += [_figure(path) for path in figures]
+    parts.append(f'<div class="figures">{"".join(_figure(path) for path in figures)}</div>')
     head = f'<meta charset="utf-8"><title>{escape(title)}</title><style>{_STYLE}</style>'
     return f'<!doctype html><html lang="en"><head>{head}</head><body>{"".join(parts)}</body></html>\n'
 
@@ -33,4 +34,4 @@ def _table(text: str) -> str:
 
 def _figure(path: Path) -> str:
     data = base64.b64encode(path.read_bytes()).decode()
-    return f'<p><img alt="{escape(path.stem)}" src="data:image/png;base64,{data}"></p>'
+    return f'<img alt="{escape(path.stem)}" src="data:image/png;base64,{data}">'

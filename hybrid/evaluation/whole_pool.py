@@ -15,11 +15,16 @@ import numpy as np
 from hybrid.evaluation.collection import Collection
 from hybrid.evaluation.measures import Ranks
 from hybrid.evaluation.ranking import ahead, key_columns, key_scores, score_block, sort_keys, tie_order, top_keys
+from hybrid.evaluation.search import Matrix
 from hybrid.evaluation.task import ALL, Setting, in_setting
 from hybrid.evaluation.trec import RunWriter
 from hybrid.runtime.processes import gather_objects, rank, world_size
 
 _BLOCK_BYTES = 32 << 20
+_FEWEST_QUERIES = 64
+# Documents are turned to float64 once if they take no more than this, else block by block for each block of queries.
+_KEPT_BYTES = 256 << 20
+_DOCUMENTS = 16384
 
 
 @dataclass(frozen=True)
@@ -57,21 +62,32 @@ class Ranking:
 
 @dataclass(frozen=True)
 class _Pools:
-    """The documents in the order of ties, and the columns of each language in it."""
+    """The documents in the order of ties, the columns of each language in it, and the embeddings if they are kept."""
 
     order: np.ndarray
     column: np.ndarray
     columns: dict[int, np.ndarray]
-    documents_ND: np.ndarray
+    documents_ND: Matrix
+    kept: np.ndarray | None
+
+    def scores(self, queries_BD: np.ndarray) -> np.ndarray:
+        """Return float32 [B, N], columns in the order of ties."""
+        if self.kept is not None:
+            return score_block(queries_BD, self.kept)
+        starts = range(0, len(self.order), _DOCUMENTS)
+        blocks = (np.asarray(self.documents_ND[self.order[start : start + _DOCUMENTS]]) for start in starts)
+        return np.concatenate([score_block(queries_BD, block.astype(np.float64)) for block in blocks], axis=1)
 
 
-def _pools(collection: Collection, documents_ND: np.ndarray) -> _Pools:
+def _pools(collection: Collection, documents_ND: Matrix) -> _Pools:
     order = tie_order(list(collection.documents.ids))
     column = np.empty_like(order)
     column[order] = np.arange(len(order))
     language = collection.documents.language[order]
     columns = {number: np.flatnonzero(language == number) for number in np.unique(language).tolist()}
-    return _Pools(order, column, columns, documents_ND[order].astype(np.float64))
+    few = 8 * np.prod(documents_ND.shape) <= _KEPT_BYTES
+    kept = np.asarray(documents_ND[order]).astype(np.float64) if few else None
+    return _Pools(order, column, columns, documents_ND, kept)
 
 
 def pool_sizes(collection: Collection) -> dict[int, int]:
@@ -82,8 +98,8 @@ def pool_sizes(collection: Collection) -> dict[int, int]:
 
 def rank_pools(
     collection: Collection,
-    queries_BD: np.ndarray,
-    documents_ND: np.ndarray,
+    queries_BD: Matrix,
+    documents_ND: Matrix,
     settings: Sequence[Setting],
     run_folder: Path | None = None,
     run_depth: int = 1000,
@@ -92,14 +108,14 @@ def rank_pools(
     """Rank every pool that a setting asks for, on all ranks, and return the whole result on each of them.
 
     Args:
-        queries_BD, documents_ND: embeddings in the order of the collection.
+        queries_BD, documents_ND: embeddings in the order of the collection; they are read in blocks.
         run_folder: where the first `run_depth` documents of each ranking go as TREC runs, in pieces that
             `trec.join_runs` puts together; None writes nothing.
         top: the first documents of the pool of all languages whose languages are counted.
     """
     pools = _pools(collection, documents_ND)
     by_query = _relevant_by_query(collection)
-    size = max(1, _BLOCK_BYTES // (8 * len(pools.order)))
+    size = max(1 if pools.kept is not None else _FEWEST_QUERIES, _BLOCK_BYTES // (8 * len(pools.order)))
     starts = range(0, len(queries_BD), size)
     writer = RunWriter(collection, pools.order, settings, run_folder, run_depth) if run_folder else None
 
@@ -126,7 +142,7 @@ def _relevant_by_query(collection: Collection) -> np.ndarray:
 
 
 def _rank_block(collection, pools, by_query, rows, queries_BD, settings, writer, number, top) -> Ranking:
-    keys_BN = sort_keys(score_block(queries_BD.astype(np.float64), pools.documents_ND))
+    keys_BN = sort_keys(pools.scores(queries_BD.astype(np.float64)))
     in_order = {language: np.sort(keys_BN[:, columns], axis=1) for language, columns in pools.columns.items()}
     query_language = collection.queries.language[rows].astype(np.int64)
     found = []

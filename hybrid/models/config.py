@@ -21,6 +21,29 @@ class FromScratch:
 
 
 @dataclass
+class LoraConfig:
+    """Low-rank adapters (LoRA, arXiv 2106.09685): they alone are trained, and are added into the saved weights."""
+
+    rank: int = 16
+    """Rank r of an adapter's two factors."""
+    alpha: float = 32.0
+    """The adapters' product is scaled by alpha / rank."""
+    dropout: float = 0.0
+    """Dropout of what goes into the adapters while training."""
+    targets: list[str] | None = None
+    """Linear layers that get an adapter, by the last part of their name, such as [query, value] (mT5: [q, v]); unset
+    takes all of the backbone."""
+
+    def __post_init__(self) -> None:
+        if self.rank < 1 or not self.alpha > 0:
+            raise InputError(f"model.lora: rank is {self.rank} and alpha {self.alpha}; give positive numbers.")
+        if not 0 <= self.dropout < 1:
+            raise InputError(f"model.lora.dropout is {self.dropout}; give a probability of at least 0 and below 1.")
+        if self.targets == []:
+            raise InputError("model.lora.targets is empty; name linear layers, or leave it unset for all of them.")
+
+
+@dataclass
 class ModelConfig:
     """The encoder that is trained or evaluated."""
 
@@ -39,15 +62,19 @@ class ModelConfig:
     projection: int | None = None
     """Dimensions of a linear map without bias after pooling; unset adds none (a saved one is kept)."""
     layers: int | None = None
-    """Keep only this many bottom layers of the backbone; unset keeps all."""
+    """Take only this many bottom layers of the backbone; the saved model has that depth. Unset takes all."""
     dropout: float | None = None
     """Dropout of hidden states and attention while training; unset keeps the backbone's own."""
     freeze_embeddings: bool = False
     """Leave the token embedding matrix as it is (most of a multilingual encoder's parameters)."""
+    lora: LoraConfig | None = None
+    """Train adapters of low rank beside frozen weights, {rank: 16}; unset trains the weights themselves."""
     chunk_tokens: int = 16384
     """Tokens, padding included, that go through the backbone at once; texts of like length go together."""
-    attention: Literal["sdpa", "eager", "flash_attention_2"] = "sdpa"
-    """Attention implementation of transformers."""
+    attention: Literal["auto", "packed", "sdpa", "eager"] = "auto"
+    """packed: no padding is computed, by torch's variable-length kernel (XLM-R's and BERT's family on CUDA, in bf16,
+    without dropout of attention). sdpa, eager: transformers' own, on chunks of like length. auto: packed where that
+    can be, else sdpa."""
     trust_remote_code: bool = False
     """Run code that comes with a hub model. Read it first."""
     allow_pickle: bool = False
@@ -60,6 +87,10 @@ class ModelConfig:
             raise InputError(f"model.dropout is {self.dropout}; give a probability of at least 0 and below 1.")
         if self.chunk_tokens < 1:
             raise InputError(f"model.chunk_tokens is {self.chunk_tokens}; give a positive number of tokens.")
+        if self.lora and self.freeze_embeddings:
+            raise InputError(
+                "model.lora and model.freeze_embeddings are both set; LoRA freezes all weights, remove one."
+            )
         for key in ("projection", "layers"):
             if (value := getattr(self, key)) is not None and value < 1:
                 raise InputError(f"model.{key} is {value}; give a positive number or leave it unset.")

@@ -1,31 +1,48 @@
 """Texts to unit vectors. Shapes: N texts, T tokens of all of them, L tokens of the longest in a chunk, D dimensions."""
 
-from collections.abc import Iterator
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
+from operator import neg
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hybrid.models.config import ModelConfig
+from hybrid.models.packed import pooled, runs_packed, spans
 from hybrid.runtime.ragged import Ragged
 
+Agree = Callable[[int, Tensor], int]
+"""From the number of chunks that these texts [N, their lengths] need to the number that they are cut into."""
 
-def chunks(lengths_N: Tensor, budget: int) -> Iterator[Tensor]:
-    """Cut texts into chunks of like length, so that little padding is computed.
+
+def as_needed(count: int, lengths_N: Tensor) -> int:
+    """Agree with nobody: as few chunks as these texts need."""
+    return count
+
+
+def chunks(lengths_N: Tensor, budget: int, agree: Agree = as_needed) -> Iterator[Tensor]:
+    """Cut texts into chunks of like length, so that little padding is computed: none is less than half its longest.
 
     Args:
         lengths_N: tokens of each text.
         budget: tokens of a chunk, padding included; a text longer than that is a chunk of its own.
+        agree: where ranks have to make as many chunks as each other; it never gives more than there are texts.
 
     Yields the text numbers of each chunk, longest texts first (so that memory peaks at once, not late).
     """
     order = torch.argsort(lengths_N, descending=True, stable=True)
     longest = lengths_N[order].tolist()
-    start = 0
+    parts, start = [], 0
     while start < len(longest):
-        stop = start + max(1, budget // max(1, longest[start]))
-        yield order[start:stop]
+        alike = bisect_right(longest, -longest[start] / 2, lo=start, key=neg)
+        stop = min(alike, start + max(1, budget // max(1, longest[start])))
+        parts.append(order[start:stop])
         start = stop
+    for _ in range(agree(len(parts), lengths_N) - len(parts)):
+        most = max(range(len(parts)), key=lambda part: len(parts[part]))
+        parts[most : most + 1] = parts[most].tensor_split(2)
+    yield from parts
 
 
 def padded(tokens: Ragged, rows: Tensor, pad_id: int) -> tuple[Tensor, Tensor]:
@@ -50,6 +67,7 @@ class Encoder(nn.Module):
         self.projection = projection
         self.tokenizer = tokenizer
         self.config = config
+        self.agree: Agree = as_needed
         self.prefixes = {"query": config.query_prefix or "", "passage": config.passage_prefix or ""}
 
     @property
@@ -65,17 +83,26 @@ class Encoder(nn.Module):
     def forward(self, tokens: Ragged) -> Tensor:
         """Encode N texts, special tokens and prefixes included: returns [N, D] in float32, each of length 1.
 
-        The texts go through the backbone in chunks of like length; their order in the result is that of `tokens`.
+        The texts go through the backbone packed, where it and the hardware can, else in chunks of like length; their
+        order in the result is that of `tokens`.
         """
         rows, vectors = [], []
-        for chosen in chunks(tokens.lengths, self.config.chunk_tokens):
+        packed = runs_packed(self.backbone, tokens)
+        cut = spans if packed else chunks
+        for chosen in cut(tokens.lengths, self.config.chunk_tokens, self.agree):
             rows.append(chosen)
-            vectors.append(self._pooled(*padded(tokens, chosen, self.tokenizer.pad_token_id)))
+            vectors.append(self._packed(tokens, chosen) if packed else self._padded(tokens, chosen))
         back = torch.argsort(torch.cat(rows))
         vectors_ND = torch.cat(vectors)[back]
         if self.projection:
             vectors_ND = self.projection(vectors_ND.to(self.projection.weight.dtype))
         return F.normalize(vectors_ND.float(), dim=-1)
+
+    def _padded(self, tokens: Ragged, chosen: Tensor) -> Tensor:
+        return self._pooled(*padded(tokens, chosen, self.tokenizer.pad_token_id))
+
+    def _packed(self, tokens: Ragged, chosen: Tensor) -> Tensor:
+        return pooled(self.backbone, tokens.select(chosen), self.config.pooling)
 
     def _pooled(self, ids_NL: Tensor, mask_NL: Tensor) -> Tensor:
         hidden_NLD = self.backbone(input_ids=ids_NL, attention_mask=mask_NL).last_hidden_state

@@ -1,15 +1,15 @@
 """Loading an encoder from a directory, a hub id or nothing but a configuration."""
 
 import dataclasses
-from inspect import signature
 from pathlib import Path
 
-import torch
 from torch import nn
 
+from hybrid.models.backbone import fresh, pretrained
 from hybrid.models.config import ModelConfig
 from hybrid.models.encoder import Encoder
-from hybrid.runtime.errors import InputError
+from hybrid.models.lora import add_adapters
+from hybrid.runtime.errors import InputError, first_line
 from hybrid.runtime.files import read_json
 
 _POOLINGS = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls"}
@@ -31,12 +31,12 @@ def load_encoder(config: ModelConfig, tokenizer=None) -> Encoder:
         )
     config, projection = with_saved_settings(config)
     tokenizer = tokenizer or load_tokenizer(config)
-    backbone = _fresh(config, tokenizer) if config.from_scratch else _pretrained(config)
-    if config.layers:
-        _truncate(backbone, config.layers)
+    backbone = fresh(config, tokenizer) if config.from_scratch else pretrained(config)
     _check_vocabulary(config, tokenizer, backbone)
     if config.freeze_embeddings:
         backbone.get_input_embeddings().requires_grad_(False)
+    if config.lora:
+        add_adapters(backbone, config.lora)
     if config.projection and projection is None:
         projection = nn.Linear(backbone.config.hidden_size, config.projection, bias=False)
     return Encoder(backbone, tokenizer, config, projection)
@@ -53,7 +53,7 @@ def load_tokenizer(config: ModelConfig):
         )
     except (OSError, ValueError, KeyError) as error:
         raise InputError(
-            f"model.name = {place}: no tokenizer could be loaded ({_first_line(error)}); "
+            f"model.name = {place}: no tokenizer could be loaded ({first_line(error)}); "
             "put tokenizer.json and tokenizer_config.json beside the weights."
         ) from error
     if not tokenizer.is_fast or len(tokenizer) <= len(tokenizer.all_special_tokens):
@@ -94,7 +94,7 @@ def _local_folder(config: ModelConfig) -> Path | None:
         return Path(snapshot_download(config.name, revision=config.revision, allow_patterns=patterns))
     except Exception as error:
         raise InputError(
-            f"model.name = {config.name}: neither a directory nor to be had from the hub ({_first_line(error)}); "
+            f"model.name = {config.name}: neither a directory nor to be had from the hub ({first_line(error)}); "
             "give a directory, or a hub id that this machine can reach."
         ) from error
 
@@ -145,74 +145,6 @@ def _dense(place: Path) -> nn.Linear:
     return linear
 
 
-def _pretrained(config: ModelConfig) -> nn.Module:
-    from transformers import AutoConfig
-
-    options = {"revision": config.revision, "trust_remote_code": config.trust_remote_code}
-    try:
-        architecture = AutoConfig.from_pretrained(config.name, **options)
-        factory, arguments = _factory(architecture, config)
-        return factory.from_pretrained(
-            config.name,
-            config=architecture,
-            dtype=torch.float32,
-            use_safetensors=None if config.allow_pickle else True,
-            **options,
-            **arguments,
-        )
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"model.name = {config.name}: the weights cannot be loaded ({_first_line(error)}); expected config.json "
-            "and model.safetensors (other formats need --model.allow_pickle true, remote code "
-            "--model.trust_remote_code true)."
-        ) from error
-
-
-def _fresh(config: ModelConfig, tokenizer) -> nn.Module:
-    from transformers import AutoConfig
-
-    scratch = config.from_scratch
-    ids = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("pad", "bos", "eos")}
-    options = {key: value for key, value in ids.items() if value is not None} | {"vocab_size": len(tokenizer)}
-    try:
-        architecture = AutoConfig.for_model(scratch.model_type, **(options | scratch.config))
-        factory, arguments = _factory(architecture, config)
-        return factory.from_config(architecture, dtype=torch.float32, **arguments)
-    except (ValueError, TypeError) as error:
-        raise InputError(f"model.from_scratch: {_first_line(error)}; see the architecture's configuration.") from error
-
-
-def _factory(architecture, config: ModelConfig):
-    """Return the auto class for an architecture and its arguments; sets dropout in the architecture.
-
-    T5's family loads as its encoder alone. BERT's would add a pooler that is random and gets no gradient.
-    """
-    from transformers import AutoModel, AutoModelForTextEncoding
-
-    if config.dropout is not None:
-        for name in ("hidden_dropout_prob", "attention_probs_dropout_prob", "dropout_rate"):
-            if hasattr(architecture, name):
-                setattr(architecture, name, config.dropout)
-    known = type(architecture) in AutoModelForTextEncoding._model_mapping
-    factory = AutoModelForTextEncoding if known else AutoModel
-    arguments = {"attn_implementation": config.attention}
-    if known and "add_pooling_layer" in signature(factory._model_mapping[type(architecture)].__init__).parameters:
-        arguments["add_pooling_layer"] = False
-    return factory, arguments
-
-
-def _truncate(backbone: nn.Module, layers: int) -> None:
-    stack = backbone.encoder
-    name = "block" if hasattr(stack, "block") else "layer"
-    blocks = getattr(stack, name)
-    if layers > len(blocks):
-        raise InputError(f"model.layers is {layers}, but the backbone has {len(blocks)}; give at most that.")
-    setattr(stack, name, blocks[:layers])
-    for key in ("num_hidden_layers", "num_layers"):
-        if hasattr(backbone.config, key):
-            setattr(backbone.config, key, layers)
-
-
 def _check_vocabulary(config: ModelConfig, tokenizer, backbone: nn.Module) -> None:
     rows = backbone.get_input_embeddings().num_embeddings
     if len(tokenizer) > rows:
@@ -220,7 +152,3 @@ def _check_vocabulary(config: ModelConfig, tokenizer, backbone: nn.Module) -> No
             f"model.name = {config.name}: the tokenizer has {len(tokenizer)} tokens, but the embedding matrix only "
             f"{rows} rows; take the tokenizer that belongs to these weights."
         )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from hybrid.models.encoder import Encoder
+from hybrid.models.lora import merged
 from hybrid.runtime.files import atomic_folder, write_json
 
 _MODULES = "sentence_transformers.models"
@@ -14,7 +15,7 @@ _MODULES = "sentence_transformers.models"
 def save_encoder(
     encoder: Encoder, path: str | Path, card: str, max_length: int, state: dict[str, Tensor] | None = None
 ) -> None:
-    """Write a model directory that appears whole or not at all.
+    """Write a model directory that appears whole or not at all; adapters are added into the weights beside them.
 
     Args:
         encoder: the encoder, on any device; with `state` only its structure is used.
@@ -25,6 +26,7 @@ def save_encoder(
     """
     state = {name: value.detach().cpu() for name, value in (state or encoder.state_dict()).items()}
     backbone = {name.removeprefix("backbone."): v for name, v in state.items() if name.startswith("backbone.")}
+    backbone = merged(encoder.backbone, backbone)
     with atomic_folder(path) as folder:
         encoder.backbone.save_pretrained(folder, state_dict=backbone)
         encoder.tokenizer.save_pretrained(folder)

@@ -15,3 +15,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """Return ``, did you mean 'x'?`` for the known name closest to `name`, or an empty string."""
     found = get_close_matches(name, sorted(known), n=1, cutoff=0.5)
     return f", did you mean {found[0]!r}?" if found else ""
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's text, or its type where it has none."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

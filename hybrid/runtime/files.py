@@ -1,5 +1,6 @@
 """Files that appear whole or not at all, and digests of files and values."""
 
+import errno
 import hashlib
 import json
 import os
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from hybrid.runtime.errors import InputError
+
+_DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EFBIG)
 
 
 @contextmanager
@@ -29,7 +32,7 @@ def atomic_file(path: str | Path, mode: str = "w") -> Iterator[IO]:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 @contextmanager
@@ -55,7 +58,7 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def write_json(path: str | Path, value: Any) -> None:
@@ -90,13 +93,23 @@ def digest(value: Any) -> str:
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
+def disk_fault(error: BaseException) -> str | None:
+    """Return what is wrong with the disk if that is why `error` was raised (by libraries too, whose types differ)."""
+    if isinstance(error, OSError) and error.errno in _DISK_FAULTS:
+        return f"{error.filename or 'the disk'}: {error.strerror}"
+    for number in _DISK_FAULTS:
+        if f"os error {number})" in str(error):
+            return f"the disk: {os.strerror(number)}"
+    return None
+
+
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Make a rename durable: the folder's entry has to reach the disk too."""
     handle = os.open(folder, os.O_RDONLY)
     try:

@@ -6,12 +6,13 @@ from hybrid.runtime.errors import InputError
 from hybrid.runtime.logs import log, quiet_libraries
 
 
-def start(precision: str, seed: int | None = None):
+def start(precision: str, seed: int | None = None, deterministic: bool = False):
     """Join the process group, seed all generators alike on all ranks, and return the Accelerator.
 
     Args:
         precision: "fp32" or "bf16", from the recipe alone.
         seed: of Python's, numpy's and torch's generators; unset leaves them.
+        deterministic: only kernels that give the same sums each time; torch refuses an operation that has none.
 
     Raises InputError where the launcher asks for another precision or accumulation, or where its processes do not find
     each other (accelerate on a CPU then trains as many times, silently).
@@ -21,6 +22,8 @@ def start(precision: str, seed: int | None = None):
     from accelerate import Accelerator, InitProcessGroupKwargs
     from accelerate.utils import set_seed
 
+    if deterministic:
+        _use_deterministic_kernels()
     started = int(os.environ.get("WORLD_SIZE", 1))
     handlers = []
     if not _has_gpu():
@@ -37,6 +40,16 @@ def start(precision: str, seed: int | None = None):
         set_seed(seed)
     log(f"world size {accelerator.num_processes} ({kind}), {accelerator.device.type}, {precision}")
     return accelerator
+
+
+def _use_deterministic_kernels() -> None:
+    import torch
+
+    # Read by cuBLAS at its first use.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True)
+    # Else every empty buffer is written to, which makes DeepSpeed's, never used whole, gigabytes of memory.
+    torch.utils.deterministic.fill_uninitialized_memory = False
 
 
 def _has_gpu() -> bool:

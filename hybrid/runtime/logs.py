@@ -4,7 +4,7 @@ import sys
 import time
 import warnings
 
-from hybrid.runtime.processes import is_main
+from hybrid.runtime.processes import is_main, poll
 
 
 def log(message: str) -> None:
@@ -37,6 +37,7 @@ class _Lines:
         self.last = self.start
 
     def update(self, n: int = 1) -> None:
+        poll()
         self.done += n
         now = time.monotonic()
         if now - self.last >= self.every:
@@ -60,10 +61,16 @@ class _Lines:
 def progress(total: int, desc: str, unit: str):
     """Return a progress display with ``update(n)`` and ``close()``, also a context manager.
 
-    A tqdm bar on the main rank's terminal; plain lines where the output is no terminal; nothing on other ranks.
+    A tqdm bar on the main rank's terminal; plain lines where the output is no terminal; nothing on other ranks. An
+    update is where a rank leaves long work if it has been asked to stop (`poll`).
     """
     if is_main() and not sys.stderr.isatty():
         return _Lines(total, desc, unit)
     from tqdm import tqdm
 
-    return tqdm(total=total, desc=desc, unit=f" {unit}", disable=not is_main())
+    class Bar(tqdm):
+        def update(self, n: int = 1) -> None:
+            poll()
+            super().update(n)
+
+    return Bar(total=total, desc=desc, unit=f" {unit}", disable=not is_main())

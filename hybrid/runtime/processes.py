@@ -1,7 +1,64 @@
-"""The process group: rank, world size and small collective calls, right without a group as well."""
+"""The process group: rank, world size and small collective calls, right without a group as well.
+
+Where all ranks meet is a boundary: if any of them has been asked to stop, all of them raise `Interrupted` there.
+"""
 
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
+
+from hybrid.runtime.errors import InputError
+from hybrid.runtime.watchdog import note, tick
+
+
+class Interrupted(BaseException):
+    """The job has been asked to stop; every rank raises it at the same boundary."""
+
+
+class _Leave(BaseException):
+    """This rank leaves what it does alone."""
+
+
+class _Stop:
+    reason: str | None = None
+    held: int = 0
+    alone: int = 0
+
+
+def ask_to_stop(reason: str) -> None:
+    """Make all ranks raise `Interrupted` at the next boundary; one rank's call is enough."""
+    _Stop.reason = _Stop.reason or reason
+
+
+def stop_reasons() -> list[str]:
+    """Return why this rank has been asked to stop; nothing if another one was."""
+    return [_Stop.reason] if _Stop.reason else []
+
+
+@contextmanager
+def no_boundaries() -> Iterator[None]:
+    """Where ranks meet in here, they do not stop: a step, or a checkpoint, is done whole."""
+    _Stop.held += 1
+    try:
+        yield
+    finally:
+        _Stop.held -= 1
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Work for which others wait elsewhere than at a boundary, such as at a lock: it is left first, to meet them."""
+    _Stop.alone += 1
+    left = False
+    try:
+        yield
+    except _Leave:
+        left = True
+    finally:
+        _Stop.alone -= 1
+    if left:
+        barrier()
 
 
 def _group():
@@ -37,15 +94,69 @@ def is_main() -> bool:
 
 def barrier() -> None:
     """Wait until all processes are here."""
-    if group := _group():
-        group.barrier()
+    stop = _any_rank(_Stop.reason is not None and not _Stop.held)
+    note()
+    if stop:
+        raise Interrupted
+
+
+def poll() -> None:
+    """Between two boundaries, where ranks have uneven work: leave it if this rank has been asked to stop.
+
+    All code after it, on every rank, has to come to a boundary and to no other collective call before.
+    """
+    tick()
+    if _Stop.reason is not None and not _Stop.held:
+        if _Stop.alone:
+            raise _Leave
+        barrier()
 
 
 def gather_objects(value: Any) -> list[Any]:
     """Return the values of all ranks, in rank order, on every rank. Every rank has to call it."""
     group = _group()
     if not group:
+        barrier()
         return [value]
+    if not _Stop.held:
+        barrier()
     values = [None] * group.get_world_size()
     group.all_gather_object(values, value)
     return values
+
+
+def on_main(action: Callable[[], Any]) -> None:
+    """Do it on the main rank while the others wait; what it raises is raised on every rank, so that none waits alone.
+
+    Every rank has to call it.
+    """
+    error = None
+    if is_main():
+        try:
+            action()
+        except Exception as raised:
+            error = raised
+    found = gather_objects(None if error is None else _sendable(error))[0]
+    if error is not None:
+        raise error
+    if found is not None:
+        raise found
+
+
+def _sendable(error: Exception) -> Exception:
+    """Return an error that survives pickling: of a disk or for the user as it is, others by their text."""
+    if isinstance(error, OSError):
+        return OSError(error.errno, error.strerror, error.filename)
+    return error if isinstance(error, InputError) else RuntimeError(f"on the main rank: {error!r}")
+
+
+def _any_rank(flag: bool) -> bool:
+    group = _group()
+    if not group:
+        return flag
+    import torch
+
+    device = "cuda" if "nccl" in group.get_backend() else "cpu"
+    found = torch.tensor([int(flag)], dtype=torch.int32, device=device)
+    group.all_reduce(found, group.ReduceOp.MAX)
+    return bool(found.item())

@@ -9,7 +9,7 @@ import os
 import sys
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,8 @@ class TrackingConfig:
     """Tracking server or store; unset takes MLFLOW_TRACKING_URI, else sqlite:///mlflow.db in this folder."""
     experiment: str = "hybrid"
     """Experiment in which the run appears."""
+    tags: dict[str, str] = field(default_factory=dict)
+    """Tags beside those that every run gets; mlflow.parentRunId puts the run below another."""
     retry_seconds: float = 30.0
     """Seconds between two attempts to reach a server that is down."""
 
@@ -40,26 +42,48 @@ class TrackingConfig:
 class Tracker:
     """One run's journal and the thread that sends it; does nothing on other ranks than the main one."""
 
-    def __init__(self, folder: str | Path, name: str, config: TrackingConfig):
-        """Open the journal in `folder`, going on with the MLflow run that it already belongs to."""
+    def __init__(self, folder: str | Path, name: str, config: TrackingConfig, run_id: str | None = None):
+        """Open the journal in `folder`, going on with the MLflow run that it already belongs to.
+
+        Args:
+            run_id: of an MLflow run that something is added to; its status and times stay as they are.
+        """
         self.folder = Path(folder)
         self.on = config.enabled and is_main()
+        self.adds = run_id is not None
         if not self.on:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        state = read_json(self.folder / SENT) if (self.folder / SENT).exists() else {"offset": 0, "run_id": None}
+        state = read_json(self.folder / SENT) if (self.folder / SENT).exists() else {"offset": 0, "run_id": run_id}
         uri = config.uri or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
         self.state = {"uri": uri, "experiment": config.experiment, "name": name} | state
         self.retry_seconds = config.retry_seconds
+        self.unwritten: list[str] = []
+        _mend(self.folder / JOURNAL)
         write_json(self.folder / SENT, self.state)
-        self.news, self.closing = threading.Event(), threading.Event()
+        self.news, self.closing, self.tried = threading.Event(), threading.Event(), threading.Event()
         self.thread = threading.Thread(target=self._send_all, name="tracking", daemon=True)
         self.thread.start()
+        if not self.adds:
+            self._write("begin", {})
+        if config.tags:
+            self.tags(config.tags)
 
     @property
     def run_id(self) -> str | None:
         """MLflow's id of this run, once it is known there."""
         return self.state["run_id"] if self.on else None
+
+    def wait_for_id(self, wait_seconds: float) -> str | None:
+        """Return MLflow's id of this run, None where the first attempt to reach the server fails or takes longer."""
+        if self.on:
+            self.tried.wait(wait_seconds)
+        return self.run_id
+
+    def adopt(self, run_id: str | None) -> None:
+        """Go on with the MLflow run that a checkpoint names, where the journal of the run is not here."""
+        if self.on and run_id and not self.state["run_id"] and not self.state["offset"]:
+            self.state["run_id"] = run_id
 
     def place(self) -> str:
         """Return where the run can be looked at, in words for the user."""
@@ -81,6 +105,12 @@ class Tracker:
         """Set tags, by which runs are filtered."""
         self._write("tags", {key: str(value) for key, value in values.items()})
 
+    def describe(self, text: str) -> None:
+        """Show Markdown at the head of the run's page; what is longer than MLflow takes is cut after a whole line."""
+        if len(text) > LONGEST_PARAMETER:
+            text = text[: text.rfind("\n", 0, LONGEST_PARAMETER) + 1] + "\n(cut; all of it is among the artifacts)"
+        self.tags({"mlflow.note.content": text})
+
     def artifact(self, path: str | Path, folder: str = "") -> None:
         """Log a file or a folder; it is read when it is sent, so it must stay."""
         self._write("artifact", {"path": str(Path(path).resolve()), "folder": folder})
@@ -89,7 +119,8 @@ class Tracker:
         """End the run as FINISHED, FAILED or KILLED, and wait a while for what has not been sent."""
         if not self.on:
             return
-        self._write("end", {"status": status})
+        if not self.adds:
+            self._write("end", {"status": status})
         self.closing.set()
         self.news.set()
         self.thread.join(wait_seconds)
@@ -103,11 +134,16 @@ class Tracker:
         if not self.on:
             return
         event = {"kind": kind, "time": int(time.time() * 1000), "values": values, **more}
+        self.unwritten.append(json.dumps(event, ensure_ascii=False) + "\n")
         try:
+            _mend(self.folder / JOURNAL)
             with open(self.folder / JOURNAL, "a", encoding="utf-8") as journal:
-                journal.write(json.dumps(event, ensure_ascii=False) + "\n")
+                journal.write("".join(self.unwritten))
         except OSError as error:
-            warn(f"{self.folder / JOURNAL}: cannot be written ({error.strerror}); this is not logged: {kind} {values}")
+            if len(self.unwritten) == 1:
+                warn(f"{self.folder / JOURNAL}: cannot be written ({error.strerror}); what is logged waits in memory.")
+            return
+        self.unwritten.clear()
         self.news.set()
 
     def _send_all(self) -> None:
@@ -126,11 +162,31 @@ class Tracker:
                     first = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
                     warn(f"tracking: {self.state['uri']} cannot be reached ({first}); training goes on, trying again.")
                 told = True
+                self.tried.set()
                 if not ending:
                     self.closing.wait(self.retry_seconds)
                     self.news.set()
+            self.tried.set()
             if ending:
                 return
+
+
+def _mend(journal: Path) -> None:
+    """Remove the half of a line that a killed job, or a full disk, has left at the end."""
+    if not journal.exists():
+        return
+    with open(journal, "r+b") as file:
+        size = keep = file.seek(0, os.SEEK_END)
+        while keep:
+            start = max(0, keep - 65536)
+            file.seek(start)
+            found = file.read(keep - start).rfind(b"\n")
+            if found >= 0:
+                keep = start + found + 1
+                break
+            keep = start
+        if keep < size:
+            file.truncate(keep)
 
 
 def send(folder: Path, state: dict[str, Any]) -> None:
@@ -180,6 +236,8 @@ def _send_event(client, run_id: str, event: dict[str, Any]) -> None:
         client.log_batch(run_id, tags=[RunTag(key, value) for key, value in values.items()])
     elif event["kind"] == "artifact":
         _send_artifact(client, run_id, Path(values["path"]), values["folder"])
+    elif event["kind"] == "begin":
+        client.update_run(run_id, status="RUNNING")
     else:
         client.set_terminated(run_id, status=values["status"], end_time=when)
 

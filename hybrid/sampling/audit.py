@@ -65,7 +65,7 @@ def _branches(sampler: HybridBatchSampler, steps: int) -> list[dict]:
             if not node.children:
                 stream, chunk = node.first + i, 1 if by_rows(sampler, lane) else sampler.lane_rows
                 domain, lanes = int(sampler.mixture.domain[stream]), sampler.lanes
-                own_lanes = 1 if lane == SHARED else len(sampler.own_lanes())
+                own_lanes = 1 if lane == SHARED else len(sampler.own_lanes)
                 row["passes"] = row.get("passes", 0.0) + float(got[i]) / (domain // (lanes * chunk)) / own_lanes
                 row["left_out"] = domain % (lanes * chunk)
     return [found[place] for place in sorted(found, key=lambda place: (len(place[0]), place))]

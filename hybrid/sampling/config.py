@@ -7,9 +7,9 @@ from typing import Literal
 
 Number = float | str
 """A share or weight: 0.1, or the text 1/3 or 0.1; always read as the exact fraction that is written."""
-
-ONE_LANGUAGE = ("monolingual", "self_supervised")
-KINDS = ("monolingual", "cross_lingual", "self_supervised", "bitext")
+PAPER = ("monolingual", "cross_lingual")  # the kinds of arXiv 2408.10536
+KINDS = (*PAPER, "self_supervised", "bitext")
+ONE_LANGUAGE = ("monolingual", "self_supervised")  # kinds of streams (x, x); those of the others are pairs (x, y)
 
 
 class MixtureError(ValueError):
@@ -23,56 +23,43 @@ class MixtureConfig:
     monolingual: Number | None = None
     """Share of monolingual batches (the paper's alpha). Unset: what the other kinds leave, halved with cross_lingual
     where both are unset."""
-
     cross_lingual: Number | None = None
     """Share of cross-lingual batches (the paper's beta). Unset: as for monolingual."""
-
     self_supervised: Number | None = None
-    """Share of batches whose query and passage are one text; needs a data set that declares this kind."""
-
+    """Share of batches of one language whose query and passage are one text; its data sets are named in `sets`."""
     bitext: Number | None = None
-    """Share of batches of translated sentences; needs a data set that declares this kind."""
-
+    """Share of batches of translated sentences in ordered pairs; its data sets are named in `sets`."""
+    sets: dict[str, list[str]] = field(default_factory=dict)
+    """Data sets by kind, {bitext: [tatoeba]}: all that the kind draws from. Kinds that are not named here draw, if they
+    are monolingual or cross_lingual, from the data sets that are not."""
     form: Literal["single", "mixed", "hybrid"] = "hybrid"
     """single: a batch is of one language or one ordered pair. mixed: every row has its own stream, kinds included.
     hybrid: a batch is of one kind; one language a batch where query and passage share it, a pair of its own for every
     row where they differ (arXiv 2408.10536)."""
-
     unit: Literal["global", "lane"] | None = None
     """What one draw fills: the global batch, or each of its lanes. In form hybrid the kind and the single language
     are always drawn for the global batch, lanes concern the rows of pairs. Unset: global for single, else lane."""
-
     lanes: int | None = None
     """Lanes of the global batch where unit is lane; the world size has to divide them. Unset: the greatest common
     divisor of the global batch and 8."""
-
     schedule: Literal["quota", "random"] = "quota"
     """quota: every count within one of its share at every moment. random: independent draws, as in the paper."""
-
     languages: list[str] | None = None
     """Languages to train on. Unset: all that the data sets have."""
-
     exclude: list[str] = field(default_factory=list)
     """Languages (`sv`) or ordered pairs query:passage (`en:sv`) to leave out."""
-
     min_items: int = 1
     """Streams with fewer items than this are left out of the mixture."""
-
     dataset_exponent: float = 1.0
     """A data set's weight in a kind is its usable items to this power: 0 uniform, 1 proportional."""
-
     dataset_weights: dict[str, Number] | None = None
     """Weights by data set instead of the exponent; a data set that is not named gets nothing."""
-
     language_exponent: float = 0.0
     """A language's or pair's weight in a data set is its items to this power: 0 uniform (the paper), 1 proportional."""
-
     language_weights: dict[str, Number] | None = None
     """Weights by language (`en`) instead of the exponent, for kinds of one language; not named: nothing."""
-
     pair_weights: dict[str, Number] | None = None
     """Weights by ordered pair (`en:de`) instead of the exponent, for kinds of two; not named: nothing."""
-
     unique_groups: bool = False
     """No group twice in a batch of one stream: a pass goes over groups, with another item of each in every pass.
     Keeps an index of the stream's items in memory; rows that are mixed need it not, the loss masks them."""
@@ -88,13 +75,15 @@ class MixtureConfig:
             raise MixtureError(f"mixture.lanes is {self.lanes} but mixture.unit is global; set the unit to lane.")
         if self.unique_groups and self.form == "mixed":
             raise MixtureError("mixture.unique_groups is for batches of one stream; set mixture.form to single.")
+        if unknown := sorted(self.sets.keys() - set(KINDS)):
+            raise MixtureError(f"mixture.sets names the kind {unknown[0]!r}; the kinds are {', '.join(KINDS)}.")
         self.kinds()
 
     def kinds(self) -> dict[str, Fraction]:
         """Return the positive shares by kind; raises MixtureError where they are no numbers or do not sum to 1."""
         given = {kind: getattr(self, kind) for kind in KINDS}
         shares = {kind: fraction(f"mixture.{kind}", value) for kind, value in given.items() if value is not None}
-        rest, unset = Fraction(1) - sum(shares.values()), [kind for kind in KINDS[:2] if kind not in shares]
+        rest, unset = Fraction(1) - sum(shares.values()), [kind for kind in PAPER if kind not in shares]
         if rest < 0 or (rest > 0 and not unset):
             raise MixtureError(
                 f"mixture: the shares {', '.join(f'{k} {given[k]}' for k in shares)} sum to {float(1 - rest):.12g}, "
@@ -102,6 +91,13 @@ class MixtureConfig:
             )
         shares |= {kind: rest / len(unset) for kind in unset}
         return {kind: shares[kind] for kind in KINDS if shares.get(kind)}
+
+    def dataset_weight(self, kind: str, dataset: str) -> Fraction:
+        """Return the weight of a data set, 1 where the recipe gives none; 0 if the kind does not draw from it."""
+        unnamed = kind in PAPER and not any(dataset in names for names in self.sets.values())
+        drawn = dataset in self.sets[kind] if kind in self.sets else unnamed
+        given = {dataset: 1} if self.dataset_weights is None else self.dataset_weights
+        return drawn * fraction(f"mixture.dataset_weights.{dataset}", given.get(dataset, 0))
 
 
 def fraction(place: str, value: Number) -> Fraction:

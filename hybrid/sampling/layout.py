@@ -6,48 +6,41 @@ from typing import Protocol
 
 import numpy as np
 
-# First item, end, indices of the languages of each item's query; a fourth entry that is not None has those of its
-# passage, where they differ.
-Block = tuple[int, int, tuple[int, ...]] | tuple[int, int, tuple[int, ...], tuple[int, ...] | None]
-
 
 class Layout(Protocol):
-    """What the sampler knows of a data set. It may have `kinds`, by default monolingual and cross_lingual."""
+    """What the sampler knows of a data set."""
 
     name: str
     digest: str
     languages: tuple[str, ...]  # sorted codes
-    blocks: Sequence[Block]  # consecutive, from item 0 on
     groups: np.ndarray | None  # int64 [items], 0..n_groups-1; None where unknown
+    blocks: Sequence[tuple]
+    """Consecutive, from item 0 on: first item, end, indices of the languages of each item's query; a fourth entry that
+    is not None has those of its passage, where they differ."""
 
 
 class Members:
     """Counts and finds the items of a data set that have a query in one language and a passage in another.
 
-    Stored: one bit a block and language. The ranges of a stream are made when it is drawn from.
+    Languages (L) are numbered as in the mixture. The ranges of a stream are made when it is drawn from.
     """
 
-    def __init__(self, layout: Layout):
+    def __init__(self, layout: Layout, languages: tuple[str, ...]):
+        own = np.array([languages.index(code) for code in layout.languages])
         self.groups = layout.groups
         self.starts = np.array([start for start, *_ in layout.blocks], dtype=np.int64)
         self.lengths = np.array([stop - start for start, stop, *_ in layout.blocks], dtype=np.int64)
-        self.asks = np.zeros((len(layout.blocks), len(layout.languages)), dtype=bool)
-        self.has = self.asks
-        if any(len(block) > 3 and block[3] is not None for block in layout.blocks):
-            self.has = np.zeros_like(self.asks)
+        self.asks, self.has = np.zeros((2, len(layout.blocks), len(languages)), dtype=bool)
         for number, (_, _, queries, *passages) in enumerate(layout.blocks):
-            self.asks[number, list(queries)] = True
-            self.has[number, list(queries if not passages or passages[0] is None else passages[0])] = True
+            self.asks[number, own[list(queries)]] = True
+            self.has[number, own[list(queries if not passages or passages[0] is None else passages[0])]] = True
         self.ranges = lru_cache(maxsize=256)(self._ranges)
         self.by_group = lru_cache(maxsize=64)(self._by_group)
 
     def sizes(self) -> np.ndarray:
         """Return int64 [L, L]: the items that have a query in the one and a passage in the other language."""
-        total = np.zeros((self.has.shape[1],) * 2)
-        for piece in range(0, len(self.has), 4096):  # floats are exact up to 2**53 items
-            here = slice(piece, piece + 4096)
-            total += (self.asks[here] * self.lengths[here, None].astype(float)).T @ self.has[here].astype(float)
-        return total.astype(np.int64)
+        asked = self.asks.T * self.lengths.astype(float)  # exact up to 2**53 items
+        return (asked @ self.has).astype(np.int64)
 
     def usable(self, pairs: np.ndarray) -> int:
         """Return the number of items that are in at least one of the streams marked in bool [L, L]."""

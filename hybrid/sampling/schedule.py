@@ -9,8 +9,6 @@ d than there are turns until d. Among the children allowed, the seed chooses.
 """
 
 import heapq
-from collections import OrderedDict
-from dataclasses import dataclass
 from math import gcd
 
 import numpy as np
@@ -19,124 +17,87 @@ from hybrid.sampling.keyed import hash64, uniform
 
 BLOCK = 512  # turns that are laid out at once
 CLOSED = 1024  # shares with a common denominator up to this get blocks at whose ends every count is exact
-KEPT = 4  # laid-out blocks, and counts at starts of blocks, that are kept
-
-
-@dataclass
-class Block:
-    """A stretch of turns: the child of each, and how many turns that child had before."""
-
-    child: np.ndarray
-    ordinal: np.ndarray
+KEPT = 4  # laid-out blocks that are kept
 
 
 class Schedule:
     """The turns of one node, in blocks; what children share is here, the choice is in `Quota` and `Random`.
 
     Args:
-        parts: int64 or object [n], positive; child i has the share parts[i] / sum(parts).
+        parts: int64 or object [n], positive, without a common divisor; child i has the share parts[i] / sum(parts).
         key: 64 bits that settle what the shares leave open.
+
+    `known`, which a state sets, is a block and all counts before it: nothing before it is gone through.
     """
 
-    size = BLOCK
-    period = 0  # blocks after which every count is exactly its share, so that they can be computed; 0 if never
-
     def __init__(self, parts: np.ndarray, key: int):
-        self.parts, self.key, self.total = parts, key, sum(parts.tolist())
-        self._blocks: OrderedDict[int, Block] = OrderedDict()
-        self._starts: OrderedDict[int, np.ndarray] = OrderedDict()
+        self.parts, self.key, self.total, self.size = parts, key, sum(parts.tolist()), BLOCK
+        self.period = 1 if len(parts) == 1 else 0  # blocks after which all counts are exactly their shares; 0 if never
+        self.known: tuple[int, np.ndarray] = (0, np.zeros(len(parts), dtype=np.int64))
+        self._blocks: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
     def take(self, turns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return, for int64 turn numbers, the child that each goes to and that child's turns before it."""
         if len(self.parts) == 1:
             return np.zeros_like(turns), turns
-        child, ordinal = np.empty_like(turns), np.empty_like(turns)
-        numbers = turns // self.size
+        found, numbers = np.empty((2, len(turns)), dtype=np.int64), turns // self.size
         for number in np.unique(numbers).tolist():
-            here, block = numbers == number, self._block(number)
-            places = turns[here] - number * self.size
-            child[here], ordinal[here] = block.child[places], block.ordinal[places]
-        return child, ordinal
+            here = numbers == number
+            found[:, here] = self.block(number)[1][:, turns[here] - number * self.size]
+        return found[0], found[1]
 
     def counts(self, turns: int) -> np.ndarray:
         """Return int64 [n], how many of the first `turns` turns each child has."""
-        if len(self.parts) == 1:
-            return np.array([turns])
         number, inside = divmod(turns, self.size)
-        return self.start(number) + np.bincount(self._block(number).child[:inside], minlength=len(self.parts))
+        counts, (child, _) = self.block(number)
+        return counts + np.bincount(child[:inside], minlength=len(counts))
 
-    def start(self, number: int) -> np.ndarray:
-        """Return every child's count at the first turn of block `number`, going on from the nearest known block."""
-        if number not in self._starts:
-            exact = number - number % self.period if self.period else 0
-            known = max((n for n in self._starts if exact < n < number), default=exact)
-            counts = (
-                self._starts[known]
-                if known > exact
-                else (self.parts * (exact * self.size // self.total)).astype(np.int64)
-            )
-            for n in range(known, number):
-                counts = self._end(n, counts)
-            self.restore(number, counts)
-        return self._starts[number]
-
-    def restore(self, number: int, counts: np.ndarray) -> None:
-        """Take `counts` for those at the start of block `number`: nothing before it is gone through then."""
-        _keep(self._starts, number, counts)
-
-    def _block(self, number: int) -> Block:
+    def block(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return int64 [n], every child's count before a block, and int64 [2, size], for each of the block's turns the
+        child and that child's turns before it. It is come to from the nearest block where the counts are known."""
         if number not in self._blocks:
-            counts = self.start(number)
-            child = self._lay_out(number, counts)
-            _keep(self._blocks, number, Block(child, counts[child] + _occurrence(child)))
-            _keep(self._starts, number + 1, counts + np.bincount(child, minlength=len(counts)))
+            at = number - number % self.period if self.period else 0
+            counts = (self.parts * (at * self.size // self.total)).astype(np.int64)
+            if at < self.known[0] <= number:
+                at, counts = self.known
+            for known, (before, turns) in self._blocks.items():
+                if at <= known < number:
+                    at, counts = known + 1, before + np.bincount(turns[0], minlength=len(before))
+            for n in range(at, number):
+                counts = counts + np.bincount(self._served(n, counts)[0], minlength=len(counts))
+            child = self._in_order(*self._served(number, counts))
+            block = counts, np.stack([child, counts[child] + _occurrence(child)])
+            self._blocks = dict([*self._blocks.items(), (number, block)][-KEPT:])
         return self._blocks[number]
 
-    def _lay_out(self, number: int, counts: np.ndarray) -> np.ndarray:
-        """Return the child of each turn of a block."""
-        raise NotImplementedError
-
-    def _end(self, number: int, counts: np.ndarray) -> np.ndarray:
-        """Return the counts at the end of a block from those at its start."""
-        return counts + np.bincount(self._lay_out(number, counts), minlength=len(counts))
+    def _in_order(self, child: np.ndarray) -> np.ndarray:
+        return child
 
 
 class Random(Schedule):
     """Independent draws by share, as in arXiv 2408.10536."""
 
-    def _lay_out(self, number: int, counts: np.ndarray) -> np.ndarray:
+    def _served(self, number: int, counts: np.ndarray) -> tuple[np.ndarray]:
         edges = np.cumsum(self.parts / self.total).astype(float)[:-1]
-        return np.searchsorted(edges, uniform(self.key, number * self.size + np.arange(self.size)), side="right")
+        draws = uniform(self.key, number * self.size + np.arange(self.size))
+        return (np.searchsorted(edges, draws, side="right"),)
 
 
 class Quota(Schedule):
     """Every child's count within one of its share of the turns, after any number of turns."""
 
     def __init__(self, parts: np.ndarray, key: int):
-        divisor = gcd(*parts.tolist())
-        super().__init__(parts // divisor, key)
+        super().__init__(parts, key)
         self.uniform = self.total == len(parts)
         if self.uniform or self.total <= CLOSED:
             self.size = self.total * -(-BLOCK // self.total)
         self.period = self.total // gcd(self.total, self.size)
 
-    def _lay_out(self, number: int, counts: np.ndarray) -> np.ndarray:
-        child, opens, ends, wish = self._windows(number, counts)
-        if self.uniform:  # windows are equal or disjoint, so any order inside them will do
-            return child[np.lexsort((wish, ends))]
-        if self.period > 1:
-            done = self._first_to_end(opens, ends, wish)
-            child, opens, ends, wish = child[done], opens[done], ends[done], wish[done]
-        return child[_by_wish(opens, np.minimum(ends, self.size), wish)]
+    def _served(self, number: int, counts: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Return child, first turn, end and wished turn of the windows that a block serves, in turns from its start.
 
-    def _end(self, number: int, counts: np.ndarray) -> np.ndarray:
-        child, opens, ends, wish = self._windows(number, counts)
-        return counts + np.bincount(child[self._first_to_end(opens, ends, wish)], minlength=len(counts))
-
-    def _windows(self, number: int, counts: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Return child, first turn, end, and wished turn of all that is undone and opens before the block's end.
-
-        Turns are counted from the block's start. Products are exact: Python integers where 64 bits could overflow.
+        Served are those that come up if of all open windows the one that ends first always goes first: this settles
+        the counts at the block's end. Products are exact: Python integers where 64 bits could overflow.
         """
         first, last = number * self.size, (number + 1) * self.size
         parts = self.parts.astype(object) if self.total * (last + 2) >= 2**62 else self.parts
@@ -147,22 +108,25 @@ class Quota(Schedule):
         opens = (exact * self.total // part - first).astype(np.int64)
         ends = (-(-(exact + 1) * self.total // part) - first).astype(np.int64)
         wish = opens + (ends - opens) * uniform(hash64(self.key, child), turn)
-        return child, np.maximum(opens, 0), ends, wish
-
-    def _first_to_end(self, opens: np.ndarray, ends: np.ndarray, wish: np.ndarray) -> np.ndarray:
-        """Return which windows the block serves if the one that ends first always goes first.
-
-        This settles the counts at the block's end, from which the next one goes on; the order inside is settled later.
-        """
+        opens = np.maximum(opens, 0)
+        if self.period == 1:  # all windows that open in the block end in it
+            return child, opens, ends, wish
         order = np.lexsort((wish, ends))
-        opening = np.argsort(opens[order], kind="stable")
-        bounds = np.searchsorted(opens[order][opening], np.arange(self.size + 1)).tolist()
-        opening, heap, done = opening.tolist(), [], []
-        for turn in range(self.size):
-            for place in opening[bounds[turn] : bounds[turn + 1]]:
-                heapq.heappush(heap, place)
-            done.append(heapq.heappop(heap))
-        return order[done]
+        opening: list[list[int]] = [[] for _ in range(self.size)]
+        for place, at in enumerate(opens[order].tolist()):
+            opening[at].append(place)
+        waiting, first_to_end = opening[0], []  # in ascending order, so a heap already
+        for places in [[], *opening[1:]]:
+            for place in places:
+                heapq.heappush(waiting, place)
+            first_to_end.append(heapq.heappop(waiting))
+        served = order[first_to_end]
+        return child[served], opens[served], ends[served], wish[served]
+
+    def _in_order(self, child: np.ndarray, opens: np.ndarray, ends: np.ndarray, wish: np.ndarray) -> np.ndarray:
+        if self.uniform:  # windows are equal or disjoint, so any order inside them will do
+            return child[np.lexsort((wish, ends))]
+        return child[_by_wish(opens, np.minimum(ends, self.size), wish)]
 
 
 def _by_wish(opens: np.ndarray, ends: np.ndarray, wish: np.ndarray) -> np.ndarray:
@@ -171,38 +135,21 @@ def _by_wish(opens: np.ndarray, ends: np.ndarray, wish: np.ndarray) -> np.ndarra
     spare[d] is the number of turns until d less the number of windows left that end by d. A window that ends after the
     first d without spare has to wait. The last d never has any, as there are as many windows as turns.
     """
-    size = len(opens)
-    by_end = np.argsort(ends, kind="stable")
+    size, by_end = len(opens), np.argsort(ends, kind="stable")
     opens, ends, wish = opens[by_end], ends[by_end], wish[by_end]
     ending_by = np.searchsorted(ends, np.arange(size + 1), side="right")
-    spare = np.arange(size + 1) - ending_by
-    opening = np.argsort(opens, kind="stable")
-    bounds = np.searchsorted(opens[opening], np.arange(size + 1))
-    waiting, order = np.full(size, np.inf), np.empty(size, np.int64)
+    spare, order = np.arange(size + 1) - ending_by, np.empty(size, dtype=np.int64)
     for turn in range(size):
-        new = opening[bounds[turn] : bounds[turn + 1]]
-        waiting[new] = wish[new]
-        tight = turn + 1 + int((spare[turn + 1 :] == 0).argmax())
-        chosen = int(waiting[: ending_by[tight]].argmin())
-        waiting[chosen] = np.inf
+        tight = ending_by[turn + 1 + int((spare[turn + 1 :] == 0).argmax())]
+        chosen = int(np.where(opens[:tight] <= turn, wish[:tight], np.inf).argmin())
+        order[turn], wish[chosen] = by_end[chosen], np.inf
         spare[turn + 1 : ends[chosen]] -= 1
-        order[turn] = by_end[chosen]
     return order
 
 
 def _occurrence(values: np.ndarray) -> np.ndarray:
     """Return how many equal values stand before each element."""
     order = np.argsort(values, kind="stable")
-    in_order = values[order]
-    first = np.concatenate(([True], in_order[1:] != in_order[:-1]))
     ordinal = np.empty_like(order)
-    ordinal[order] = np.arange(len(values)) - np.flatnonzero(first)[np.cumsum(first) - 1]
+    ordinal[order] = np.arange(len(values)) - np.searchsorted(values[order], values[order])
     return ordinal
-
-
-def _keep(cache: OrderedDict, number: int, value: object) -> None:
-    """Put a value into a small cache that forgets what was put in first."""
-    cache[number] = value
-    cache.move_to_end(number)
-    while len(cache) > KEPT:
-        cache.popitem(last=False)

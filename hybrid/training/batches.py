@@ -6,6 +6,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from hybrid.data.batch import Batch
+from hybrid.runtime.interruption import ignore_in_worker
 
 
 class _Collated(Dataset):
@@ -31,8 +32,13 @@ def make_batches(sampler: Iterable, collate: Callable[..., Batch], workers: int)
         num_workers=workers,
         prefetch_factor=4 if workers else None,
         pin_memory=torch.cuda.is_available(),
+        worker_init_fn=_start_worker,
     )
 
 
 def _as_it_is(batch: Batch) -> Batch:
     return batch
+
+
+def _start_worker(_: int) -> None:
+    ignore_in_worker()

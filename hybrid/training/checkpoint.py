@@ -2,79 +2,144 @@
 
 import os
 import shutil
+import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from hybrid.runtime.errors import InputError
-from hybrid.runtime.files import file_digest, read_json, write_json
+from hybrid.runtime.files import atomic_folder, file_digest, read_json, sync_folder, write_json
 from hybrid.runtime.logs import warn
-from hybrid.runtime.processes import barrier, gather_objects, is_main, world_size
+from hybrid.runtime.processes import barrier, gather_objects, is_main, no_boundaries, world_size
+from hybrid.training.states import parallelism, save_states
 
 STATE, MANIFEST = "state.json", "manifest.json"
 
 
-def save_checkpoint(folder: Path, step: int, accelerator, state: dict[str, Any], keep_last: int) -> None:
-    """Write what the next step depends on to folder/step-N; every rank calls it. Older checkpoints are removed.
+def save_checkpoint(folder: Path, step: int, engine, state: dict[str, Any]) -> bool:
+    """Write what the next step depends on to folder/step-N; every rank calls it. Returns whether that was possible.
 
-    Weights, optimizer and the random states of every rank come from `accelerator`; `state` is the rest, JSON-like.
-    The files go to a hidden folder first, are flushed, and appear with a rename. Where that fails (a full disk), the
-    error is told, the checkpoint before stands, and training goes on.
+    Weights, optimizer and the random states of every rank come from `engine`; `state` is the rest, JSON-like. The
+    files go to a hidden folder first, are flushed, and appear with a rename. Where that fails (a full disk), the error
+    is told, the checkpoint before stands, and training goes on.
     """
     draft, final = folder / f".step-{step}", folder / f"step-{step}"
-    if is_main():
-        shutil.rmtree(draft, ignore_errors=True)
-        draft.mkdir(parents=True)
-    barrier()
-    error = _attempt(lambda: accelerator.save_state(str(draft), safe_serialization=True))
-    errors = [e for e in gather_objects(error) if e]
-    if not errors and is_main():
-        error = _attempt(lambda: _finish(draft, final, state | {"step": step, "world_size": world_size()}))
-    errors = errors or [e for e in gather_objects(error) if e]
-    if errors:
-        warn(f"{final}: the checkpoint could not be written ({errors[0]}); the one before stands, training goes on.")
-        if is_main():
-            shutil.rmtree(draft, ignore_errors=True)
-    elif is_main():
-        for old in _steps(folder)[:-keep_last]:
-            shutil.rmtree(folder / f"step-{old}")
-    barrier()
+    state = state | {"step": step, "world_size": world_size(), "parallelism": parallelism(engine)}
+    with no_boundaries():
+        faults = _all(_attempt(lambda: _empty(draft)) if is_main() else [])
+        faults = faults or _all(save_states(draft, engine))
+        faults = faults or _all(_attempt(lambda: _finish(draft, final, state)) if is_main() else [])
+        if faults:
+            warn(f"{final}: the checkpoint could not be written ({faults[0]}); the one before stands.")
+            if is_main():
+                shutil.rmtree(draft, ignore_errors=True)
+        barrier()
+    return not faults
 
 
-def newest_checkpoint(folder: Path) -> Path | None:
-    """Return the newest checkpoint whose files are all as its manifest says, with a warning for each that is not."""
-    for step in reversed(_steps(folder)):
-        found = folder / f"step-{step}"
-        if not (fault := _fault(found)):
-            return found
-        warn(f"{found}: {fault}; taking the checkpoint before it.")
-    return None
+def remove_old(folder: Path, keep_last: int, best_step: int | None) -> None:
+    """Remove all checkpoints but the `keep_last` newest and the best one; the main rank calls it."""
+    steps = saved_steps(folder)
+    for step in set(steps[:-keep_last]) - {best_step}:
+        # Out of sight first: a job that is killed in here must not leave half a checkpoint under its name.
+        hidden = folder / f".old-{step}"
+        os.replace(folder / f"step-{step}", hidden)
+        shutil.rmtree(hidden, ignore_errors=True)
+
+
+def newest_checkpoint(folders: Sequence[Path]) -> Path | None:
+    """Return the newest checkpoint whose files are all as its manifest says, with a warning for each that is not.
+
+    The main rank looks, in all of the folders; every rank calls it.
+    """
+    return gather_objects(_newest(folders) if is_main() else None)[0]
 
 
 def read_state(checkpoint: Path) -> dict[str, Any]:
-    """Return the `state` that was saved, with "step" and "world_size"."""
+    """Return the `state` that was saved, with "step", "world_size" and "parallelism"."""
     return read_json(checkpoint / STATE)
 
 
-def load_checkpoint(checkpoint: Path, accelerator) -> None:
-    """Put weights, optimizer and random states back; every rank calls it with the same world size as at the save."""
-    saved = read_state(checkpoint)["world_size"]
-    if saved != world_size():
-        raise InputError(
-            f"{checkpoint}: was written by {saved} processes and this job has {world_size()}; resume with {saved}."
-        )
-    accelerator.load_state(str(checkpoint))
+def saved_steps(folder: Path) -> list[int]:
+    """Return the steps of a folder's checkpoints, in order."""
+    names = [path.name for path in folder.glob("step-*")] if folder.is_dir() else []
+    return sorted(int(name.removeprefix("step-")) for name in names if name.removeprefix("step-").isdigit())
 
 
-def _attempt(action) -> str | None:
-    """Do it and return what went wrong on the disk, so that all ranks can be told instead of one dying alone."""
-    try:
-        action()
-    except (OSError, RuntimeError) as error:
-        return (str(error).strip().splitlines() or [type(error).__name__])[0]
+class Copier:
+    """Copies checkpoints to another place while training goes on: one at a time, the newest first, on the main rank."""
+
+    def __init__(self, folder: Path, keep_last: int):
+        """`folder` gets step-N folders; one that the copy has not come to when a newer one is there is left out."""
+        self.folder, self.keep_last = folder, keep_last
+        self.thread: threading.Thread | None = None
+        self.next: tuple[Path, int | None] | None = None
+        self.lock = threading.Lock()
+
+    def copy(self, checkpoint: Path, best_step: int | None) -> None:
+        """Ask for a copy and return at once."""
+        with self.lock:
+            self.next = checkpoint, best_step
+            if self.thread is None or not self.thread.is_alive():
+                self.thread = threading.Thread(target=self._run, name="copies", daemon=True)
+                self.thread.start()
+
+    def wait(self, seconds: float) -> None:
+        """Wait for the copies that were asked for."""
+        if thread := self.thread:
+            thread.join(seconds)
+            if thread.is_alive():
+                warn(f"{self.folder}: the copy of the newest checkpoint is not complete after {seconds:.0f} s.")
+
+    def _run(self) -> None:
+        while True:
+            with self.lock:
+                if self.next is None:
+                    self.thread = None
+                    return
+                (checkpoint, best_step), self.next = self.next, None
+            try:
+                with atomic_folder(self.folder / checkpoint.name) as draft:
+                    shutil.copytree(checkpoint, draft, dirs_exist_ok=True)
+                remove_old(self.folder, self.keep_last, best_step)
+            except OSError as error:
+                warn(f"{self.folder / checkpoint.name}: not written ({error}); training goes on without this copy.")
+
+
+def _newest(folders: Sequence[Path]) -> Path | None:
+    found = [(step, -place) for place, folder in enumerate(folders) for step in saved_steps(folder)]
+    for step, place in sorted(found, reverse=True):
+        checkpoint = folders[-place] / f"step-{step}"
+        if not (fault := _fault(checkpoint)):
+            return checkpoint
+        warn(f"{checkpoint}: {fault}; taking the checkpoint before it.")
     return None
 
 
+def _all(faults: list[str]) -> list[str]:
+    return [fault for share in gather_objects(faults) for fault in share]
+
+
+def _attempt(action) -> list[str]:
+    try:
+        action()
+    except OSError as error:
+        return [f"{error.filename or ''}: {error.strerror or error}"]
+    except InputError as error:
+        return [str(error)]
+    return []
+
+
+def _empty(draft: Path) -> None:
+    for left in (*draft.parent.glob(".step-*"), *draft.parent.glob(".old-*")):
+        shutil.rmtree(left, ignore_errors=True)
+    draft.mkdir(parents=True)
+
+
 def _finish(draft: Path, final: Path, state: dict[str, Any]) -> None:
+    missing = [number for number in range(world_size()) if not (draft / f"random-{number}.pt").exists()]
+    if missing:
+        raise InputError(f"the files of rank {missing[0]} are not here; all nodes must see the same folder")
     write_json(draft / STATE, state)
     files = sorted(file for file in draft.rglob("*") if file.is_file())
     for file in files:
@@ -84,6 +149,7 @@ def _finish(draft: Path, final: Path, state: dict[str, Any]) -> None:
     write_json(draft / MANIFEST, manifest)
     shutil.rmtree(final, ignore_errors=True)
     os.replace(draft, final)
+    sync_folder(final.parent)
 
 
 def _fault(checkpoint: Path) -> str | None:
@@ -100,8 +166,3 @@ def _fault(checkpoint: Path) -> str | None:
         if file_digest(file) != digest:
             return f"{name} is damaged (its checksum differs)"
     return None
-
-
-def _steps(folder: Path) -> list[int]:
-    names = [path.name for path in folder.glob("step-*")] if folder.is_dir() else []
-    return sorted(int(name.removeprefix("step-")) for name in names if name.removeprefix("step-").isdigit())

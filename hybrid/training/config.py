@@ -1,9 +1,10 @@
 """What a recipe says about the loss and the training job."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
-from hybrid.runtime.errors import InputError
+from hybrid.runtime.errors import InputError, nearest
+from hybrid.sampling.config import KINDS
 
 
 @dataclass
@@ -16,10 +17,25 @@ class ObjectiveConfig:
     """Train log τ with the encoder's learning rate, without weight decay."""
     both_directions: bool = False
     """Add the loss of passages against all queries, and take the mean of the two."""
+    kind_temperatures: dict[str, float] = field(default_factory=dict)
+    """τ of batches of these kinds, {self_supervised: 0.05}, fixed also where `temperature` is learned; other kinds
+    have `temperature`."""
+    variance_penalty: float = 0.0
+    """Weight λ of the penalty on the variance of the negatives' similarities (arXiv 2506.09781); 0 leaves it out."""
 
     def __post_init__(self) -> None:
-        if not self.temperature > 0:
-            raise InputError(f"objective.temperature is {self.temperature}; give a positive number such as 0.05.")
+        temperatures = {"temperature": self.temperature}
+        temperatures |= {f"kind_temperatures.{kind}": value for kind, value in self.kind_temperatures.items()}
+        for key, value in temperatures.items():
+            if not value > 0:
+                raise InputError(f"objective.{key} is {value}; give a positive number such as 0.05.")
+        for kind in self.kind_temperatures:
+            if kind not in KINDS:
+                raise InputError(
+                    f"objective.kind_temperatures has {kind!r}{nearest(kind, KINDS)}; the kinds are {', '.join(KINDS)}."
+                )
+        if not self.variance_penalty >= 0:
+            raise InputError(f"objective.variance_penalty is {self.variance_penalty}; give 0 or a positive number.")
 
 
 @dataclass
@@ -48,11 +64,15 @@ class TrainingConfig:
     """Largest norm of the whole gradient; 0 leaves it alone."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """bf16: matrix products in bfloat16, weights and optimizer in fp32."""
+    deterministic: bool = False
+    """Take only kernels that give the same sums each time: a resumed run is bit-identical on a GPU too, and slower."""
     cache_tokens: int | None = None
     """Gradient cache (GradCache, arXiv 2101.06983): tokens of a rank whose activations are held at once; unset holds
     those of all its rows. The contrastive batch, and with it the loss, stays the same."""
     activation_checkpointing: bool = False
     """Compute activations again in the backward pass instead of holding them."""
+    stop_after_skips: int = 10
+    """Stop after this many steps in a row whose loss or gradient is not finite; 0 never does."""
     workers: int = 1
     """Processes per rank that make batches; 0 makes them in the training process."""
     log_every: int = 10
@@ -64,16 +84,29 @@ class TrainingConfig:
     patience: int = 0
     """Stop after this many evaluations without a better `keep_best` score; 0 never stops early."""
     checkpoint_every: int = 0
-    """Steps between two checkpoints; 0 writes none."""
+    """Steps between two checkpoints; 0 writes one only when the job is asked to stop."""
     keep_last: int = 2
-    """Number of checkpoints that are kept."""
+    """Number of newest checkpoints that are kept; with `keep_best`, that of the best score is written and kept too."""
+    checkpoint_copy: str | None = None
+    """A folder elsewhere, to which each checkpoint is copied while training goes on; `--resume` looks there as well."""
+    stall_seconds: float = 1800.0
+    """Seconds without progress on any rank after which the job stops and names the rank that hangs."""
 
     def __post_init__(self) -> None:
-        positive = ("steps", "global_batch", "learning_rate", "log_every", "keep_last")
+        positive = ("steps", "global_batch", "learning_rate", "log_every", "keep_last", "stall_seconds")
         for key in positive:
             if not getattr(self, key) > 0:
                 raise InputError(f"training.{key} is {getattr(self, key)}; give a positive number.")
-        natural = ("warmup_steps", "weight_decay", "clip", "workers", "evaluate_every", "patience", "checkpoint_every")
+        natural = (
+            "warmup_steps",
+            "weight_decay",
+            "clip",
+            "stop_after_skips",
+            "workers",
+            "evaluate_every",
+            "patience",
+            "checkpoint_every",
+        )
         for key in natural:
             if not getattr(self, key) >= 0:
                 raise InputError(f"training.{key} is {getattr(self, key)}; give 0 or a positive number.")

@@ -11,9 +11,10 @@ from hybrid.data.batch import Batch
 from hybrid.models.encoder import Encoder, chunks
 from hybrid.runtime.ragged import Ragged
 from hybrid.training.config import ObjectiveConfig, TrainingConfig
+from hybrid.training.gather import most_chunks
 from hybrid.training.objective import Loss, Objective
 from hybrid.training.optimizer import learning_rate, make_optimizer
-from hybrid.training.zero import configure_zero, uses_deepspeed
+from hybrid.training.zero import configure_zero, shards_weights, zero_stage
 
 
 class ScaledEncoder(nn.Module):
@@ -26,13 +27,13 @@ class ScaledEncoder(nn.Module):
     def __init__(self, encoder: Encoder, config: ObjectiveConfig):
         super().__init__()
         self.encoder = encoder
-        self.log_temperature = nn.Parameter(
-            torch.tensor([math.log(config.temperature)]), requires_grad=config.learn_temperature
-        )
+        self.start = math.log(config.temperature)
+        # The change from the start: DeepSpeed rounds parameters to bf16, which would change log τ itself by up to 0.4%.
+        self.log_temperature = nn.Parameter(torch.zeros(1), requires_grad=config.learn_temperature)
 
     def forward(self, tokens: Ragged) -> Tensor:
         """Return [N, D] in fp32."""
-        return self.encoder(tokens) * torch.exp(-self.log_temperature.float() / 2)
+        return self.encoder(tokens) * torch.exp(-(self.log_temperature.float() + self.start) / 2)
 
 
 @dataclass
@@ -55,9 +56,12 @@ class Engine:
         self.objective = Objective(objective)
         if config.activation_checkpointing:
             encoder.backbone.activation_checkpointing_enable()
+        if shards_weights(accelerator):
+            encoder.agree = most_chunks
         module = ScaledEncoder(encoder, objective)
-        self.zero = uses_deepspeed(accelerator)
-        if self.zero:
+        self.stage = zero_stage(accelerator)
+        """ZeRO stage, None without DeepSpeed."""
+        if self.stage is not None:
             configure_zero(accelerator, config)
         self.model, self.optimizer = accelerator.prepare(module, make_optimizer(module, config))
 
@@ -67,7 +71,10 @@ class Engine:
         return self.accelerator.unwrap_model(self.model)
 
     def step(self, batch: Batch, step: int) -> StepResult:
-        """Do optimizer step number `step` (from 0) on this rank's part of the global batch."""
+        """Do optimizer step number `step` (from 0) on this rank's part of the global batch.
+
+        Where the loss of any rank or the gradient is not finite, all ranks leave weights and optimizer as they are.
+        """
         self.model.train()
         rate = learning_rate(step, self.config)
         for group in self.optimizer.param_groups:
@@ -75,17 +82,12 @@ class Engine:
         batch = batch.to(self.accelerator.device)
         tokens = Ragged.join([batch.queries, batch.passages])
         loss = self._cached(tokens, batch) if self.config.cache_tokens else self._plain(tokens, batch)
-        norm = self._clip()
-        # DeepSpeed has stepped with the backward pass already.
-        skipped = not self.zero and not math.isfinite(norm)
-        if not skipped:
-            self.optimizer.step()
-        self.optimizer.zero_grad()
+        norm, skipped = self._update()
         return StepResult(loss.value.detach(), loss.accuracy, norm, rate, skipped)
 
     def _plain(self, tokens: Ragged, batch: Batch) -> Loss:
         loss = self.objective(self.model(tokens), batch)
-        self.accelerator.backward(loss.value)
+        self._backward(_spoilt(loss.value))
         return loss
 
     def _cached(self, tokens: Ragged, batch: Batch) -> Loss:
@@ -93,35 +95,59 @@ class Engine:
 
         Vectors first, without activations; then the loss and its gradient with respect to the vectors; then each
         chunk again, with activations, sending that gradient on. A chunk's two passes draw the same dropout masks.
-        Ranks reduce gradients once, with the last chunk.
+        Ranks reduce gradients once: DDP and ZeRO-0 with the last chunk, the other stages after it.
         """
-        parts = list(chunks(tokens.lengths, self.config.cache_tokens))
+        device, agree = tokens.ids.device, self.module.encoder.agree
+        parts = list(chunks(tokens.lengths, self.config.cache_tokens, agree))
         states, vectors = [], []
         with torch.no_grad():
             for rows in parts:
-                states.append(_rng_state(tokens.ids.device))
+                states.append(_rng_state(device))
                 vectors.append(self.module(tokens.select(rows)))
         back = torch.argsort(torch.cat(parts))
         leaf = torch.cat(vectors)[back].requires_grad_()
         loss = self.objective(leaf, batch)
-        loss.value.backward()
-        after = _rng_state(tokens.ids.device)
-        for number, (rows, state) in enumerate(zip(parts, states, strict=True), 1):
-            _set_rng_state(state, tokens.ids.device)
-            last = number == len(parts)
-            with nullcontext() if last else self.accelerator.no_sync(self.model):
-                again = self.model(tokens.select(rows))
-                self.accelerator.backward((again * leaf.grad[rows]).sum())
-        _set_rng_state(after, tokens.ids.device)
+        _spoilt(loss.value).backward()
+        after = _rng_state(device)
+        with self.model.coalesce_grad_reduction() if self.stage else nullcontext():
+            for number, (rows, state) in enumerate(zip(parts, states, strict=True), 1):
+                _set_rng_state(state, device)
+                with nullcontext() if self.stage or number == len(parts) else self._unreduced():
+                    again = self.model(tokens.select(rows))
+                    self._backward((again * leaf.grad[rows]).sum())
+        _set_rng_state(after, device)
         return loss
 
-    def _clip(self) -> Tensor:
-        """Clip by the norm of the whole gradient, which is the same on every rank; returns the norm before.
+    def _unreduced(self):
+        """Leave the gradients of a backward pass with their ranks."""
+        return self.accelerator.no_sync(self.model)
 
-        It is NaN under ZeRO-0, where DeepSpeed does not tell it.
+    def _backward(self, value: Tensor) -> None:
+        # accelerate's backward would do DeepSpeed's step as well.
+        self.accelerator.backward(value) if self.stage is None else self.model.backward(value)
+
+    def _update(self) -> tuple[Tensor, bool]:
+        """Clip by the norm of the whole gradient and step; returns that norm, before, and whether the step was skipped.
+
+        Both are the same on every rank. ZeRO 1 to 3 clip, look for what is not finite and skip by themselves.
         """
-        norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.clip or float("inf"))
-        return torch.tensor(float("nan")) if norm is None else torch.as_tensor(norm)
+        if self.stage:
+            self.model.step()
+            return torch.as_tensor(self.model.get_global_grad_norm()), bool(self.model.optimizer.overflow)
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip or math.inf)
+        skipped = not math.isfinite(norm)
+        if not skipped:
+            self.optimizer.step() if self.stage is None else self.model.step()
+        self.model.zero_grad()
+        return norm, skipped
+
+
+def _spoilt(value: Tensor) -> Tensor:
+    """Return the loss, as NaN with NaN gradients where it is not finite: an infinite loss may have finite ones.
+
+    The reduction carries them to all ranks, which so agree without another exchange.
+    """
+    return value * (1 + 0 * value.detach())
 
 
 def _rng_state(device: torch.device) -> tuple[Tensor, Tensor | None]:

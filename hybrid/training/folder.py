@@ -6,9 +6,16 @@ from pathlib import Path
 
 from hybrid.runtime.errors import InputError
 from hybrid.runtime.files import write_json
-from hybrid.runtime.processes import gather_objects, is_main
+from hybrid.runtime.logs import warn
+from hybrid.runtime.processes import gather_objects, is_main, on_main
 
-FINISHED = "finished.json"
+FINISHED, INTERRUPTED = "finished.json", "interrupted.json"
+
+_WITHOUT_EFFECT = (
+    *("resume", "overwrite", "tracking.", "benchmark.", "data.cache", "data.dev", "training.name", "training.output"),
+    *("training.workers", "training.log_every", "training.keep_last", "training.checkpoint_", "training.stall_seconds"),
+)
+"""What may change in a continued run without other steps."""
 
 
 def check_folder(folder: Path, resume: bool, overwrite: bool) -> None:
@@ -37,6 +44,7 @@ def _open(folder: Path, overwrite: bool) -> str | None:
         if overwrite:
             shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True, exist_ok=True)
+        (folder / INTERRUPTED).unlink(missing_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             return None
     except OSError as error:
@@ -44,6 +52,22 @@ def _open(folder: Path, overwrite: bool) -> str | None:
 
 
 def mark_finished(folder: Path, summary: dict) -> None:
-    """Note that the run in a folder is complete, with its last figures."""
-    if is_main():
-        write_json(folder / FINISHED, summary)
+    """Note that the run in a folder is complete, with its last figures; every rank calls it."""
+    on_main(lambda: write_json(folder / FINISHED, summary))
+
+
+def mark_interrupted(folder: Path, step: int, reason: str) -> None:
+    """Note that the run in a folder was asked to stop after `step` steps, so that a script can start it again."""
+    if is_main() and folder.is_dir():
+        try:
+            write_json(folder / INTERRUPTED, {"step": step, "reason": reason})
+        except OSError as error:
+            warn(f"{folder / INTERRUPTED}: cannot be written ({error.strerror}).")
+
+
+def warn_of_changes(before: dict[str, str], now: dict[str, str]) -> None:
+    """Warn where a continued run has other settings than its checkpoint, so that it is not the run that began."""
+    keys = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
+    told = [f"{key} was {before.get(key)} and is {now.get(key)}" for key in keys if not key.startswith(_WITHOUT_EFFECT)]
+    if told:
+        warn(f"the run goes on with other settings than it began: {'; '.join(told)}.")

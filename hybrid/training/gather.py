@@ -1,8 +1,48 @@
 """Rows of all ranks on every rank, with the right gradient. Shapes: M rows of this rank, N rows of all ranks."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
 import torch
 from torch import Tensor
 from torch import distributed as group
+
+from hybrid.runtime.errors import InputError
+
+_apart: ContextVar[bool] = ContextVar("apart", default=False)
+
+
+@contextmanager
+def apart() -> Iterator[None]:
+    """Let this process compute as if there were no others: the single-process reference of the gradient check."""
+    token = _apart.set(True)
+    try:
+        yield
+    finally:
+        _apart.reset(token)
+
+
+def _alone() -> bool:
+    return _apart.get() or not group.is_initialized() or group.get_world_size() == 1
+
+
+def most_chunks(count: int, lengths_N: Tensor) -> int:
+    """Return the largest number of chunks that a rank needs for its texts; every rank calls it.
+
+    Raises InputError, on all ranks alike, where a rank has fewer texts than that.
+    """
+    if _alone():
+        return count
+    told = torch.tensor([count, -len(lengths_N)], device=lengths_N.device)
+    group.all_reduce(told, group.ReduceOp.MAX)
+    most, fewest = int(told[0]), -int(told[1])
+    if most > fewest:
+        raise InputError(
+            f"a rank cuts its texts into {most} chunks and another has only {fewest} texts, but under ZeRO-3 all make "
+            "as many; set training.cache_tokens and model.chunk_tokens to a few times the longest text."
+        )
+    return most
 
 
 def _spread(rows: Tensor, counts: list[int]) -> Tensor:
@@ -39,7 +79,7 @@ class Gathered:
 
     def __init__(self, rows: int, device: torch.device):
         """Every rank calls this with its number of rows."""
-        self.alone = not group.is_initialized() or group.get_world_size() == 1
+        self.alone = _alone()
         self.start, self.counts = 0, [rows]
         if not self.alone:
             mine = torch.tensor([rows], device=device)

@@ -10,14 +10,19 @@ from torch import Tensor
 from hybrid.models.encoder import Encoder
 from hybrid.runtime.errors import InputError, nearest
 from hybrid.runtime.logs import log, progress, warn
-from hybrid.runtime.processes import gather_objects
+from hybrid.runtime.processes import barrier, gather_objects, is_main, no_boundaries, world_size
 from hybrid.runtime.tracking import Tracker
-from hybrid.training.checkpoint import load_checkpoint, newest_checkpoint, read_state, save_checkpoint
+from hybrid.runtime.watchdog import note
+from hybrid.training.checkpoint import Copier, newest_checkpoint, read_state, remove_old, save_checkpoint
 from hybrid.training.config import TrainingConfig
+from hybrid.training.elastic import load_any_states
 from hybrid.training.engine import Engine
 from hybrid.training.flops import peak_flops
 from hybrid.training.meter import Meter, line
+from hybrid.training.not_finite import stop_with_batch
 from hybrid.training.realised import Realised
+from hybrid.training.states import load_random_states, random_states, set_random_states
+from hybrid.training.whole import whole_encoder
 from hybrid.training.zero import load_whole_models, shards_weights
 
 Scores = dict[str, float]
@@ -36,7 +41,13 @@ class Progress:
     worse: int = 0
     """Evaluations since then."""
     skipped: int = 0
-    """Steps whose gradient was not finite."""
+    """Steps whose loss or gradient was not finite."""
+    skipped_in_a_row: int = 0
+    """Those since the last one that was taken."""
+    evaluated: int = 0
+    """Steps done at the last evaluation that was finished."""
+    stopped: bool = False
+    """Whether training stopped early."""
 
 
 @dataclass
@@ -65,45 +76,108 @@ class Loop:
     ):
         self.config, self.engine, self.hooks = config, engine, hooks
         self.realised, self.folder, self.tracker = realised, folder, tracker
+        self.checkpoints = folder / "checkpoints"
+        copies = Path(config.checkpoint_copy) / config.name if config.checkpoint_copy else None
+        self.copier = Copier(copies, config.keep_last) if copies else None
         self.progress = Progress()
+        self.saved = (0, 0)
+        """Steps and evaluated steps of the last checkpoint."""
+        self.random: dict | None = None
+        """This rank's random states between a checkpoint, or the last step, and the next step."""
 
     def run(self, batches) -> Progress:
-        """Do the steps that are left; `batches` yields this rank's batch of each of them."""
+        """Do the steps that are left; `batches` yields this rank's batch of each of them.
+
+        Raises Interrupted, on every rank alike, where the job has been asked to stop; `save` then keeps what was done.
+        """
         config, done = self.config, self.progress
         encoder, accelerator = self.engine.module.encoder, self.engine.accelerator
         peak = peak_flops(accelerator.device, config.precision)
         meter = Meter(encoder.backbone, peak, config.steps - done.step)
+        batches = iter(batches)
+        if self.random:
+            # Here and not earlier: starting the loader draws a number too.
+            set_random_states(self.random)
         with progress(config.steps, "training", "steps") as bar:
-            bar.update(done.step)
-            for batch in batches:
-                result = self.engine.step(batch, done.step)
-                done.step += 1
-                meter.add(batch, result)
-                self.realised.add(batch.streams)
-                bar.update(1)
-                self._note_skip(result)
-                if done.step % config.log_every == 0 or done.step == config.steps:
-                    self._report(meter.read(accelerator))
-                if self._evaluate_and_stop(encoder):
-                    break
-                self._checkpoint()
+            with no_boundaries():
+                bar.update(done.step)
+            done.stopped = done.stopped or self._evaluate_and_stop()
+            while not done.stopped and done.step < config.steps:
+                note(f"waiting for the batch of step {done.step + 1}")
+                batch = next(batches)
+                note(f"in step {done.step + 1}")
+                with no_boundaries():
+                    self._step(batch, meter)
+                    bar.update(1)
+                done.stopped = self._evaluate_and_stop()
+                if self._checkpoint_due():
+                    self.save()
+                note(f"at the end of step {done.step}")
+                barrier()
                 meter.pause()
         if not config.keep_best:
             self._keep()
         return done
 
-    def resume(self, sampler) -> None:
-        """Go on from the newest whole checkpoint, if there is one: weights, optimizer, random states, next rows."""
-        found = newest_checkpoint(self.folder / "checkpoints")
+    def _step(self, batch, meter: Meter) -> None:
+        done = self.progress
+        result = self.engine.step(batch, done.step)
+        done.step += 1
+        meter.add(batch, result)
+        self.realised.add(batch.streams)
+        self._note_skip(batch, result)
+        if done.step % self.config.log_every == 0 or done.step == self.config.steps:
+            self._report(meter.read(self.engine.accelerator))
+
+    def resume(self, sampler) -> dict | None:
+        """Go on from the newest whole checkpoint: weights, optimizer, random states, next rows; returns what it holds.
+
+        None if there is none, here or among the copies. Every rank calls it.
+        """
+        found = newest_checkpoint([self.checkpoints, *([self.copier.folder] if self.copier else [])])
         if found is None:
             log(f"{self.folder}: there is no checkpoint yet; starting at step 0")
-            return
+            return None
         state = read_state(found)
         sampler.load_state_dict(state["sampler"])
-        load_checkpoint(found, self.engine.accelerator)
+        with no_boundaries():
+            load_any_states(found, self.engine, state)
+            self.random = load_random_states(found, world_size(), self.config.seed)
         self.progress = Progress(**state["progress"])
+        self.saved = (self.progress.step, self.progress.evaluated)
+        if self.progress.best is not None and not (self.folder / "model").is_dir():
+            warn(f"{self.folder / 'model'}, the best weights so far, is not there; the best of what follows is kept.")
+            self.progress.best, self.progress.worse = None, 0
         self.realised.restore(state["rows"])
         log(f"resumed at step {self.progress.step} from {found}")
+        return state
+
+    def save(self) -> None:
+        """Write a checkpoint of where the job stands, unless there is one; every rank calls it."""
+        done, config = self.progress, self.config
+        now = (done.step, done.evaluated)
+        if self.saved == now:
+            return
+        note(f"saving the checkpoint of step {done.step}")
+        with no_boundaries():
+            state = {
+                "progress": vars(done),
+                "rows": self.realised.total(),
+                **(self.hooks.state(done.step) if self.hooks.state else {}),
+            }
+            if not save_checkpoint(self.checkpoints, done.step, self.engine, state):
+                return
+        self.saved = now
+        if is_main():
+            best = done.best_step if config.keep_best else None
+            remove_old(self.checkpoints, config.keep_last, best)
+            if self.copier:
+                self.copier.copy(self.checkpoints / f"step-{done.step}", best)
+
+    def close(self, seconds: float) -> None:
+        """Wait for what is still being copied, no longer than `seconds`."""
+        if self.copier:
+            self.copier.wait(seconds)
 
     def kept(self, load: Callable[[], Encoder]) -> Encoder:
         """Return the encoder that was kept: the one in memory, or what `load` reads.
@@ -132,20 +206,35 @@ class Loop:
         known = {f"train/{key}": value for key, value in values.items() if not math.isnan(value)}
         self.tracker.metrics(known | rows, step)
 
-    def _note_skip(self, result) -> None:
+    def _note_skip(self, batch, result) -> None:
+        done = self.progress
+        done.skipped_in_a_row = done.skipped_in_a_row + 1 if result.skipped else 0
         if result.skipped:
-            self.progress.skipped += 1
-            warn(f"step {self.progress.step}: the gradient is not finite; the step is skipped on all ranks.")
+            done.skipped += 1
+            warn(f"step {done.step}: the loss or the gradient is not finite; the step is skipped on all ranks.")
+        if done.skipped_in_a_row and done.skipped_in_a_row == self.config.stop_after_skips:
+            stop_with_batch(self.folder / "not_finite", self.engine, batch, result)
 
-    def _evaluate_and_stop(self, encoder: Encoder) -> bool:
+    def _evaluate_and_stop(self) -> bool:
         config, done = self.config, self.progress
-        every = config.evaluate_every or config.steps
-        if not self.hooks.evaluate or (done.step % every and done.step != config.steps):
+        due = done.step % (config.evaluate_every or config.steps) == 0 or done.step == config.steps
+        if not self.hooks.evaluate or not due or done.evaluated == done.step:
             return False
-        scores = gather_objects(self.hooks.evaluate(encoder, done.step))[0]
+        note(f"in the evaluation after step {done.step}")
+        # The next step draws the same numbers whether the evaluation drew any, was interrupted, or done again.
+        before = random_states()
+        try:
+            with whole_encoder(self.engine) as encoder:
+                scores = gather_objects(self.hooks.evaluate(encoder, done.step))[0]
+        finally:
+            set_random_states(before)
         self.tracker.metrics(scores, done.step)
-        if not config.keep_best:
-            return False
+        done.evaluated = done.step
+        return bool(config.keep_best) and self._no_better(scores)
+
+    def _no_better(self, scores: Scores) -> bool:
+        """Keep the weights if their score is the best so far; returns whether to stop early."""
+        config, done = self.config, self.progress
         if config.keep_best not in scores:
             hint = nearest(config.keep_best, scores)
             raise InputError(f"training.keep_best = {config.keep_best}: the development split has no such score{hint}.")
@@ -161,13 +250,8 @@ class Loop:
             return True
         return False
 
-    def _checkpoint(self) -> None:
-        every, step = self.config.checkpoint_every, self.progress.step
-        if every and step % every == 0 and step < self.config.steps:
-            state = {
-                "progress": vars(self.progress),
-                "rows": self.realised.total(),
-                **(self.hooks.state(step) if self.hooks.state else {}),
-            }
-            accelerator = self.engine.accelerator
-            save_checkpoint(self.folder / "checkpoints", step, accelerator, state, self.config.keep_last)
+    def _checkpoint_due(self) -> bool:
+        config, done = self.config, self.progress
+        best = bool(config.keep_best) and done.best_step == done.step
+        end = done.stopped or done.step == config.steps
+        return bool(config.checkpoint_every) and (done.step % config.checkpoint_every == 0 or best or end)

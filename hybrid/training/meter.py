@@ -9,7 +9,7 @@ import torch
 from hybrid.data.batch import Batch
 from hybrid.runtime.processes import world_size
 from hybrid.training.engine import StepResult
-from hybrid.training.flops import training_flops
+from hybrid.training.flops import costs
 
 WARM_UP = 2
 """Steps that do not count for rates: kernels are chosen and workers start in them."""
@@ -41,7 +41,9 @@ class Meter:
             lengths = torch.cat([batch.queries.lengths, batch.passages.lengths])
             self.pairs += len(batch.queries)
             self.tokens += int(lengths.sum())
-            self.flops += training_flops(self.backbone, lengths)
+            count = costs(self.backbone)
+            candidates = len(batch.passages) * world_size()
+            self.flops += count.training(lengths) + count.scores(len(batch.queries), candidates)
             self.seconds += now - self.last
         self.last = now
 

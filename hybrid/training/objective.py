@@ -34,6 +34,20 @@ def info_nce(q_BD: Tensor, p_ND: Tensor, target_B: Tensor, same_group_BN: Tensor
     return F.cross_entropy(scores_BN, target_B), hits.detach()
 
 
+def variance_penalty(q_BD: Tensor, p_ND: Tensor, same_group_BN: Tensor) -> Tensor:
+    """Spread of the negatives' cosines around their optimum (Lee et al. 2025, arXiv 2506.09781, loss L_VRNS).
+
+    The paper's term is the mean over negative pairs of (cosine + 1 / (n - 1))², n training instances: the optimum of
+    full-batch contrastive learning is -1 / (n - 1), taken as its limit 0 here. Vectors may be of any length.
+
+    Returns the mean over this rank's queries of the mean over their negatives (a query without any has 0), so that the
+    mean over ranks is that of the joined batch.
+    """
+    cosines_BN = F.normalize(q_BD, dim=1) @ F.normalize(p_ND, dim=1).T
+    squares_BN = cosines_BN.square().masked_fill(same_group_BN, 0.0)
+    return (squares_BN.sum(1) / (~same_group_BN).sum(1).clamp_min(1)).mean()
+
+
 @dataclass
 class Loss:
     """What one rank's part of a global batch comes to."""
@@ -53,14 +67,19 @@ class Objective:
     def __call__(self, vectors: Tensor, batch: Batch) -> Loss:
         """Return the loss; `vectors` [B + M, D] are the queries, then the passages, of length τ^-1/2, in fp32."""
         count = len(batch.queries)
+        if temperature := self.config.kind_temperatures.get(batch.kind):
+            vectors = F.normalize(vectors, dim=1) * temperature**-0.5
         q_BD, p_MD = vectors[:count], vectors[count:]
         target_B = torch.arange(count, device=vectors.device)
         passages = Gathered(len(p_MD), vectors.device)
         same_group_BN = batch.query_groups[:, None] == passages(batch.passage_groups)[None, :]
-        value, accuracy = info_nce(q_BD, passages(p_MD), passages.start + target_B, same_group_BN)
+        p_ND = passages(p_MD)
+        value, accuracy = info_nce(q_BD, p_ND, passages.start + target_B, same_group_BN)
         if self.config.both_directions:
             queries = Gathered(count, vectors.device)
-            same_group_BN = batch.passage_groups[:count, None] == queries(batch.query_groups)[None, :]
-            back, _ = info_nce(p_MD[:count], queries(q_BD), queries.start + target_B, same_group_BN)
+            same_group_BB = batch.passage_groups[:count, None] == queries(batch.query_groups)[None, :]
+            back, _ = info_nce(p_MD[:count], queries(q_BD), queries.start + target_B, same_group_BB)
             value = (value + back) / 2
+        if self.config.variance_penalty:
+            value = value + self.config.variance_penalty * variance_penalty(q_BD, p_ND, same_group_BN)
         return Loss(value, accuracy)

@@ -3,7 +3,7 @@
 import math
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from hybrid.training.config import TrainingConfig
 
@@ -12,10 +12,15 @@ def make_optimizer(module: nn.Module, config: TrainingConfig) -> torch.optim.Ada
     """Return AdamW over the trainable parameters; vectors and scalars (biases, norms, temperature) do not decay."""
     trainable = [p for p in module.parameters() if p.requires_grad]
     groups = [
-        {"params": [p for p in trainable if p.ndim > 1], "weight_decay": config.weight_decay},
-        {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0},
+        {"params": [p for p in trainable if decays(p)], "weight_decay": config.weight_decay},
+        {"params": [p for p in trainable if not decays(p)], "weight_decay": 0.0},
     ]
     return torch.optim.AdamW([g for g in groups if g["params"]], lr=config.learning_rate)
+
+
+def decays(parameter: Tensor) -> bool:
+    """Return whether a parameter has weight decay. One that ZeRO-3 has spread already is told by its whole shape."""
+    return len(getattr(parameter, "ds_shape", parameter.shape)) > 1
 
 
 def learning_rate(step: int, config: TrainingConfig) -> float:

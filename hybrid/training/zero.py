@@ -1,27 +1,44 @@
 """DeepSpeed ZeRO: what the recipe decides goes into DeepSpeed's configuration, and nothing else may be there."""
 
 import os
+from typing import Any
 
 from hybrid.runtime.errors import InputError
 from hybrid.runtime.files import read_json
 from hybrid.training.config import TrainingConfig
 
-_RECIPES = {
-    "train_batch_size": "training.global_batch",
-    "train_micro_batch_size_per_gpu": "training.global_batch",
-    "gradient_accumulation_steps": "training.cache_tokens",
-    "gradient_clipping": "training.clip",
-    "bf16": "training.precision",
-    "fp16": "training.precision",
-    "optimizer": "training.learning_rate and training.weight_decay",
-    "scheduler": "training.decay",
+_REFUSED = {
+    "optimizer": "it is AdamW with training.learning_rate and training.weight_decay",
+    "scheduler": "the rate follows training.warmup_steps and training.decay",
+    "data_types": "gradients are held in the precision of the weights, training.precision",
+    "torch_autocast": "the precision is training.precision",
+    "amp": "the precision is training.precision",
+    "managed_gradient_accumulation": "a step is one global batch, whose chunks training.cache_tokens makes",
+    "zero_optimization.zenflow": "it applies gradients in later steps than theirs",
+    "zero_optimization.compute_grad_norm": "the norm tells gradients that are not finite, and training.clip needs it",
 }
-"""DeepSpeed's keys that are the recipe's to set."""
+"""Keys that may not be in DeepSpeed's configuration, and why."""
+
+_NAMES = {
+    "train_batch_size": "training.global_batch",
+    "train_micro_batch_size_per_gpu": "training.global_batch by the number of processes",
+    "gradient_accumulation_steps": "one step being one global batch (training.cache_tokens saves memory)",
+    "gradient_clipping": "training.clip",
+    "bf16.enabled": "training.precision",
+    "fp16.enabled": "training.precision",
+}
+"""Keys that may repeat what the recipe says, and where it says so."""
+
+
+def zero_stage(accelerator) -> int | None:
+    """Return the ZeRO stage, None where the job was not launched with DeepSpeed."""
+    plugin = accelerator.state.deepspeed_plugin
+    return plugin.zero_stage if plugin else None
 
 
 def shards_weights(accelerator) -> bool:
     """Return whether no rank holds all weights (ZeRO-3), so that the encoder runs inside the engine alone."""
-    return uses_deepspeed(accelerator) and accelerator.state.deepspeed_plugin.zero_stage == 3
+    return zero_stage(accelerator) == 3
 
 
 def load_whole_models() -> None:
@@ -31,30 +48,71 @@ def load_whole_models() -> None:
     unset_hf_deepspeed_config()
 
 
-def uses_deepspeed(accelerator) -> bool:
-    """Return whether the job was launched with DeepSpeed."""
-    return accelerator.state.deepspeed_plugin is not None
-
-
 def configure_zero(accelerator, config: TrainingConfig) -> None:
     """Put batch, clipping and precision of the recipe into DeepSpeed's configuration; every rank calls it.
 
-    Raises InputError where the configuration file sets what is the recipe's, or ZeRO cannot do what that asks for.
+    Raises InputError where the configuration file or the launcher contradicts the recipe, or ZeRO cannot do what that
+    asks for.
     """
+    stage, wanted = zero_stage(accelerator), _wanted(accelerator, config)
     place = os.environ.get("ACCELERATE_DEEPSPEED_CONFIG_FILE")
-    for key in set(read_json(place) if place else {}) & set(_RECIPES):
-        raise InputError(f"{place}: sets {key!r}, which is the recipe's ({_RECIPES[key]}); remove it there.")
-    if config.cache_tokens:
+    _check_file(place, read_json(place) if place else {}, wanted)
+    _check_launcher(wanted)
+    if stage == 0 and config.precision == "bf16":
         raise InputError(
-            "training.cache_tokens is set, but the gradient cache is not proven under DeepSpeed yet; launch without it "
-            "(DDP), or unset training.cache_tokens."
+            "training.precision is bf16 under ZeRO-0, where DeepSpeed clips and skips behind the job's back; launch "
+            "with DDP, which does the same work (accelerate_configs/), or with ZeRO 1 to 3."
         )
     settings = accelerator.state.deepspeed_plugin.deepspeed_config
-    rows = config.global_batch // accelerator.num_processes
-    settings["train_micro_batch_size_per_gpu"] = rows
-    settings["train_batch_size"] = config.global_batch
-    settings["gradient_accumulation_steps"] = 1
+    for key in ("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps"):
+        settings[key] = wanted[key]
     # DeepSpeed, and accelerate's "auto", clip at 1.0 unless told otherwise; 0.0 alone leaves the gradient as it is.
-    settings["gradient_clipping"] = float(config.clip)
-    settings["bf16"] = {"enabled": config.precision == "bf16"}
+    # Without ZeRO it would clip and step by a gradient that is not finite: the engine does that itself.
+    settings["gradient_clipping"] = wanted["gradient_clipping"] if stage else 0.0
+    settings["fp16"] = {"enabled": False}
+    settings["bf16"] = {"enabled": wanted["bf16.enabled"], "check_grad_overflow": True}
     settings["zero_allow_untested_optimizer"] = True
+
+
+def _wanted(accelerator, config: TrainingConfig) -> dict[str, Any]:
+    """Return what the recipe has DeepSpeed do, by DeepSpeed's keys."""
+    return {
+        "train_batch_size": config.global_batch,
+        "train_micro_batch_size_per_gpu": config.global_batch // accelerator.num_processes,
+        "gradient_accumulation_steps": 1,
+        "gradient_clipping": float(config.clip),
+        "bf16.enabled": config.precision == "bf16",
+        "fp16.enabled": False,
+    }
+
+
+def _check_file(place: str | None, settings: dict, wanted: dict[str, Any]) -> None:
+    for key, reason in _REFUSED.items():
+        if _value(settings, key) is not None:
+            raise InputError(f"{place}: sets {key!r}, but {reason}; remove it there.")
+    for key, value in wanted.items():
+        found = _value(settings, key)
+        if found not in (None, "auto", value):
+            raise InputError(
+                f"{place}: {key} is {found}, but the recipe has {value} ({_NAMES[key]}); remove it there, the recipe "
+                "decides."
+            )
+    for key in ("bf16", "fp16"):
+        if more := set(settings.get(key, {})) - {"enabled"}:
+            raise InputError(f"{place}: sets {key}.{min(more)}, but the precision is the recipe's; remove it there.")
+
+
+def _check_launcher(wanted: dict[str, Any]) -> None:
+    asked = os.environ.get("ACCELERATE_GRADIENT_CLIPPING", "auto")
+    if asked != "auto" and float(asked) != wanted["gradient_clipping"]:
+        raise InputError(
+            f"the launcher asks for gradient clipping at {asked}, the recipe for {wanted['gradient_clipping']} "
+            "(training.clip); launch without --gradient_clipping, the recipe decides."
+        )
+
+
+def _value(settings: dict, key: str) -> Any:
+    """Return the value of a dotted key, None where it is not set."""
+    for part in key.split("."):
+        settings = settings.get(part) if isinstance(settings, dict) else None
+    return settings

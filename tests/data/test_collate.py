@@ -158,6 +158,20 @@ def test_hard_negatives_are_other_sentences_of_the_own_paragraph(tmp_path, two, 
         assert len(negatives) == len(set(negatives)) == expected, passages[owner]
 
 
+def test_hard_negatives_can_be_in_the_language_of_the_query(tmp_path, two, tokenizer):
+    corpora, config = two
+    settings = replace(config, hard_negatives=9, negative_language="query")
+    rows = every_row(corpora)
+    batch = make(tmp_path, tokenizer, corpora, settings)(rows)
+    assert (batch.passage_groups[len(rows.rows) :] != batch.query_groups[batch.negative_owner]).all()
+    query_language = rows.rows[batch.negative_owner, 2]
+    in_german = [sorted({c for corpus in corpora for c in corpus.languages})[n] == "de" for n in query_language]
+    german = {"Sie", "Die", "Holz", "Ingenieure", "Schiffe", "Tee", "Es", "Niemand"}
+    for ids, wanted in zip(split(batch.passages)[len(rows.rows) :], in_german, strict=True):
+        text = tokenizer.decode(ids, skip_special_tokens=True).replace(" ", "").replace("▁", " ")
+        assert any(f" {word} " in f"{text} " for word in german) == wanted, text
+
+
 def test_negatives_change_with_the_step_and_the_seed_but_not_with_the_rank(tmp_path, tokenizer):
     sentences = " ".join(f"Fact {n} is here." for n in range(30))
     qas = [(str(n), f"Which {n}?", f"Fact {n} is") for n in range(30)]

@@ -1,4 +1,6 @@
-"""A small encoder, a small parallel collection, and embeddings with many ties."""
+"""A small encoder, a small parallel collection, embeddings with many ties, and an empty MLflow store."""
+
+import shutil
 
 import numpy as np
 import pytest
@@ -68,3 +70,22 @@ def tied_embeddings(collection):
     queries = random.integers(-1, 2, (len(collection.queries), 4))
     documents = random.integers(-1, 2, (len(collection.documents), 4))
     return queries.astype(np.float32), documents.astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory):
+    """An MLflow store without runs; making its tables takes seconds, so tests copy the file."""
+    mlflow = pytest.importorskip("mlflow")
+    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    mlflow.MlflowClient(tracking_uri=f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture
+def mlflow_uri(empty_store, tmp_path):
+    """The address of an MLflow store with an experiment ``e`` whose files lie in this test's folder."""
+    from mlflow import MlflowClient
+
+    uri = f"sqlite:///{shutil.copy(empty_store, tmp_path / 'mlflow.db')}"
+    MlflowClient(tracking_uri=uri).create_experiment("e", artifact_location=(tmp_path / "artifacts").as_uri())
+    return uri

@@ -44,7 +44,7 @@ def test_accuracy_is_counted_both_ways_and_averaged_over_languages_and_groups(bi
     to = scores["settings"]["to_eng"]["measures"]
     assert to["accuracy"]["cells"] == {"deu>eng": 1.0, "rus>eng": 0.5, "xxx>eng": 0.5}
     assert to["accuracy"]["mean"] == pytest.approx(2 / 3)
-    assert to["accuracy_known"] == {"mean": 0.75, "languages": 2}
+    assert to["accuracy_known"] == {"mean": 0.75, "languages": 2, "missing": ["fra"]}
     back = scores["settings"]["from_eng"]["measures"]["accuracy"]["cells"]
     assert back["eng>deu"] == 1.0
     assert back["eng>xxx"] == 0.75  # all lines tie for "one", so line 0 is first; line 0 outdoes line 1 for "two"

@@ -6,8 +6,9 @@ import shutil
 import numpy as np
 import pytest
 import yaml
+from mlflow import MlflowClient
 
-from hybrid.evaluation.compare import main
+from hybrid.evaluation.compare import config_table, main
 from hybrid.evaluation.evaluator import loaded_task, score
 from hybrid.evaluation.passages import passage_collection
 from hybrid.evaluation.runs import read_recipe
@@ -64,8 +65,9 @@ def test_small_shifts_are_seen_when_paired_and_chance_is_not():
 
 
 def test_pairing_uses_the_questions_and_cells_that_both_runs_have():
-    first = values(np.array([1, 2, 3, 5]), np.array(["a", "a", "b", "a"]), np.full(4, 0.5))
-    second = values(np.array([2, 3, 4, 5]), np.array(["a", "c", "a", "a"]), np.array([0.75, 0.0, 0.0, 0.75]))
+    cells = np.array(["a", "a", "b", "a", "a"]), np.array(["a", "c", "a", "a", "c"])
+    first = values(np.array([1, 2, 3, 5, 6]), cells[0], np.array([0.5, 0.5, 0.5, 0.5, 0.9]))
+    second = values(np.array([2, 3, 4, 5, 6]), cells[1], np.array([0.75, 0.0, 0.0, 0.75, 0.1]))
     assert difference(first, second).mean == pytest.approx(0.25)
     assert difference(first, values(np.array([9]), np.array(["a"]), np.array([1.0]))) is None
 
@@ -88,6 +90,9 @@ def folders(collection, tmp_path):
         score(loaded, queries.astype(np.float32), documents, tmp_path / name / "made", 0, {})
         settings = {"mixture": {"monolingual": share}, "training": {"steps": 10}}
         (tmp_path / name / "config.yaml").write_text(yaml.safe_dump(settings))
+        events = [(1, {"train/loss": 5.0}), (2, {"train/loss": 4.0}), (2, {"dev/map": 0.1}), (2, {"train/loss": 3.5})]
+        lines = [json.dumps({"kind": "metrics", "values": values, "step": step}) for step, values in events]
+        (tmp_path / name / "tracking.jsonl").write_text("\n".join(lines) + "\n")
     return tmp_path
 
 
@@ -107,8 +112,62 @@ def test_the_report_holds_tables_figures_and_what_differs_and_needs_no_network(f
     assert "training.steps" not in printed
     web = (folders / "out" / "comparison.html").read_text()
     assert "http" not in web
-    assert web.count("data:image/png;base64,") == 6
+    assert web.count("data:image/png;base64,") == 7
     assert (folders / "out" / "comparison.md").read_text() in printed
+    drawn = {path.name for path in (folders / "out").glob("*.png")}
+    assert drawn == {"loss.png"} | {
+        f"made.{setting}.{kind}.png"
+        for setting in ("monolingual", "cross_lingual", "multilingual")
+        for kind in ("languages", "mixture")
+    }
+
+
+def test_losses_come_from_the_log_of_the_training_and_the_last_word_on_a_step_counts(folders):
+    recipe = read_recipe(f"{folders / 'good' / 'made'}", None)
+    assert recipe.seeds[0].loss.tolist() == [[1, 5.0], [2, 3.5]]
+
+
+def test_a_result_folder_leads_to_the_training_of_its_model(folders, tmp_path):
+    elsewhere = tmp_path / "elsewhere" / "good-1234"
+    shutil.copytree(folders / "good" / "made", elsewhere / "made")
+    (elsewhere / "model.json").write_text(json.dumps({"path": str(folders / "good" / "model"), "digest": "1234"}))
+    recipe = read_recipe(str(elsewhere), None)
+    assert recipe.setting_of("mixture.monolingual") == ["0.5"]
+    assert len(recipe.seeds[0].loss) == 2
+
+
+def test_the_encoder_as_it_was_before_its_training_is_compared_only_when_asked_for(folders):
+    for stage, source in (("before", "poor"), ("after", "good")):
+        shutil.copytree(folders / source / "made", folders / "run" / "results" / stage / "made")
+
+    def score(place):
+        return mean(read_recipe(str(place), None).values("made", "monolingual", "map")[0])[0]
+
+    assert score(folders / "run") == score(folders / "good")
+    assert score(folders / "run" / "results" / "before") == score(folders / "poor") != score(folders / "good")
+
+
+def test_seeds_show_all_values_of_a_key_that_differs(folders):
+    settings = {"mixture": {"monolingual": 0.5}, "training": {"steps": 20}}
+    shutil.copytree(folders / "good", folders / "again")
+    (folders / "again" / "config.yaml").write_text(yaml.safe_dump(settings))
+    both = read_recipe(f"both={folders / 'good'},{folders / 'again'}", None)
+    table = config_table([both, read_recipe(str(folders / "poor"), None)])
+    assert "10, 20" in table
+    assert both.setting_of("mixture.monolingual") == ["0.5"]
+
+
+def test_a_report_is_logged_on_request_with_its_files_and_differences(folders, mlflow_uri, capsys):
+    places = [str(folders / name) for name in ("good", "poor")]
+    client = MlflowClient(tracking_uri=mlflow_uri)
+    main([*places, "--out_dir", str(folders / "out"), "--log", "--tracking_uri", mlflow_uri, "--experiment", "e"])
+    found = client.search_runs([client.get_experiment_by_name("e").experiment_id])
+    assert [run.info.run_name for run in found] == ["compare with good"]
+    assert found[0].data.metrics["made/multilingual/map/poor minus good"] < 0
+    assert found[0].data.tags["mlflow.note.content"].startswith("## made/monolingual")
+    names = {item.path for item in client.list_artifacts(found[0].info.run_id)}
+    assert {"comparison.html", "comparison.md", "loss.png", "made.monolingual.languages.png"} <= names
+    assert "compare with good in experiment e" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -132,14 +191,15 @@ def test_bad_input_is_told_in_one_sentence(folders, capsys, monkeypatch, argumen
     assert message in capsys.readouterr().out
 
 
-def test_runs_are_found_in_mlflow_by_name_and_by_id(folders):
-    mlflow = pytest.importorskip("mlflow")
-    uri = f"sqlite:///{folders / 'mlflow.db'}"
-    client = mlflow.MlflowClient(tracking_uri=uri)
-    experiment = client.create_experiment("e", artifact_location=(folders / "artifacts").as_uri())
+def test_runs_are_found_in_mlflow_by_name_and_by_id(folders, mlflow_uri):
+    client = MlflowClient(tracking_uri=mlflow_uri)
+    experiment = client.get_experiment_by_name("e").experiment_id
     run = client.create_run(experiment, run_name="seed-0").info.run_id
     client.log_artifacts(run, str(folders / "good"))
+    for step, loss in ((1, 4.0), (2, 2.0)):
+        client.log_metric(run, "train/loss", loss, step=step)
     for place in (run, "seed-0"):
-        recipe = read_recipe(place, uri)
+        recipe = read_recipe(place, mlflow_uri)
         assert recipe.tasks == {"made"}
-        assert recipe.configs[0]["mixture.monolingual"] == 0.5
+        assert recipe.seeds[0].config["mixture.monolingual"] == 0.5
+        assert recipe.seeds[0].loss.tolist() == [[1, 4.0], [2, 2.0]]

@@ -7,6 +7,7 @@ import torch
 from hybrid.evaluation import encoding
 from hybrid.evaluation.config import EncodingConfig
 from hybrid.evaluation.encoding import encode
+from hybrid.evaluation.results import model_digest
 from hybrid.evaluation.vectors import SHARD
 from hybrid.models.save import save_encoder
 from hybrid.runtime.errors import InputError
@@ -53,6 +54,11 @@ def test_batches_keep_to_the_token_budget_padding_included(encoder, tmp_path, mo
     assert max(areas) <= FP32.batch_tokens
 
 
+def test_batches_fill_the_caches_of_a_cpu_unless_a_budget_is_given():
+    assert EncodingConfig().tokens("cpu") < EncodingConfig().tokens("cuda")
+    assert EncodingConfig(batch_tokens=77).tokens("cpu") == EncodingConfig(batch_tokens=77).tokens("cuda") == 77
+
+
 def test_a_killed_job_encodes_only_the_shards_that_are_missing(encoder, tmp_path, monkeypatch):
     monkeypatch.setattr(encoding, "SHARD", 16)
     monkeypatch.setattr("hybrid.evaluation.vectors.SHARD", 16)
@@ -95,3 +101,15 @@ def test_encoding_leaves_the_training_mode_as_it_was(encoder, tmp_path):
     encode(encoder, TEXTS, "query", 64, tmp_path, FP32, None)
     assert encoder.training
     assert len(TEXTS) < SHARD
+
+
+def test_the_digest_of_a_model_is_that_of_what_makes_its_embeddings(encoder, tmp_path):
+    first = model_digest(encoder)
+    encode(encoder, TEXTS, "query", 24, tmp_path, FP32, None)
+    assert model_digest(encoder) == first
+    encoder.prefixes["query"] = "other: "
+    assert model_digest(encoder) != first
+    encoder.prefixes["query"] = "query: "
+    with torch.no_grad():
+        encoder.backbone.get_input_embeddings().weight[0, 0] += 1e-3
+    assert model_digest(encoder) != first

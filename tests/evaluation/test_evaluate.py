@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 
 import evaluate
 from hybrid.models.save import save_encoder
@@ -56,3 +57,69 @@ def test_bad_input_is_told_in_one_sentence_with_status_two(arguments, monkeypatc
     with pytest.raises(SystemExit, match="2"):
         evaluate.main()
     assert message in capsys.readouterr().out
+
+
+@pytest.fixture
+def run(arguments, mlflow_uri, tmp_path):
+    """A finished MLflow run with a model in its folder, and a command that scores it."""
+    client = MlflowClient(tracking_uri=mlflow_uri)
+    experiment = client.get_experiment_by_name("e").experiment_id
+    run = client.create_run(experiment, run_name="trained", tags={"folder": str(tmp_path / "models")}).info.run_id
+    client.log_param(run, "training.steps", 7)
+    client.log_metric(run, "train/loss", 1.0, step=7)
+    client.set_terminated(run, "KILLED", end_time=1_700_000_000_000)
+    (tmp_path / "models" / "two").rename(tmp_path / "two")
+    rest = arguments[arguments.index("--tasks") : arguments.index("--tracking.enabled")]
+    settings = ["--evaluation.encoding.precision", "fp32", "--evaluation.run_depth", "0", "--tracking.uri", mlflow_uri]
+    return client, run, [*rest, *settings, "--tracking.experiment", "e"]
+
+
+@pytest.mark.parametrize("place", ["folder", "artifacts"])
+def test_the_models_of_a_run_are_scored_and_the_run_gets_the_scores(run, tmp_path, monkeypatch, capsys, place):
+    client, run_id, rest = run
+    if place == "artifacts":
+        client.log_artifacts(run_id, str(tmp_path / "models" / "one"), "one")
+        client.set_tag(run_id, "folder", str(tmp_path / "gone"))
+    for name in ("trained", run_id):
+        monkeypatch.setattr(sys, "argv", ["evaluate.py", "--mlflow_run", name, *rest])
+        evaluate.main()
+    found = client.get_run(run_id)
+    assert len(client.search_runs([found.info.experiment_id])) == 1
+    assert (found.info.status, found.info.end_time) == ("KILLED", 1_700_000_000_000)
+    (history,) = {(m.step, m.value) for m in client.get_metric_history(run_id, "parallel-heldout/multilingual/map")}
+    assert history[0] == 7
+    assert f"{history[1]:.4f}" in capsys.readouterr().out
+    names = {item.path for item in client.list_artifacts(run_id, "results/evaluate/parallel-heldout")}
+    assert {"results/evaluate/parallel-heldout/scores.json", "results/evaluate/parallel-heldout/map.png"} <= names
+
+
+def test_of_a_run_with_several_models_each_has_its_name_before_its_scores(run, tmp_path, monkeypatch):
+    client, run_id, rest = run
+    (tmp_path / "two").rename(tmp_path / "models" / "two")
+    monkeypatch.setattr(sys, "argv", ["evaluate.py", "--mlflow_run", run_id, *rest])
+    evaluate.main()
+    metrics = client.get_run(run_id).data.metrics
+    assert {"one/parallel-heldout/monolingual/map", "two/parallel-heldout/monolingual/map"} <= metrics.keys()
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [("untrained", "the name of no run in MLflow"), ("trained", "run trained has no model: neither in its folder")],
+)
+def test_a_run_that_is_unknown_or_has_no_model_is_refused(run, tmp_path, monkeypatch, capsys, place, message):
+    client, run_id, rest = run
+    client.set_tag(run_id, "folder", str(tmp_path / "gone"))
+    monkeypatch.setattr(sys, "argv", ["evaluate.py", "--mlflow_run", place, *rest])
+    with pytest.raises(SystemExit, match="2"):
+        evaluate.main()
+    assert message in capsys.readouterr().out
+
+
+def test_an_evaluation_that_fails_ends_its_run_as_failed(run, tmp_path, monkeypatch):
+    client, _, rest = run
+    monkeypatch.setattr(sys, "argv", ["evaluate.py", "--model", str(tmp_path / "two"), *rest])
+    monkeypatch.setattr(evaluate, "evaluate_encoder", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        evaluate.main()
+    (found,) = [run for run in client.search_runs(["1"]) if run.info.run_name != "trained"]
+    assert found.info.status == "FAILED"

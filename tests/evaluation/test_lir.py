@@ -5,11 +5,12 @@ import json
 import numpy as np
 import pytest
 
-from hybrid.evaluation.config import EvaluationConfig
+from hybrid.evaluation.config import EncodingConfig, EvaluationConfig
 from hybrid.evaluation.evaluator import evaluate_encoder, loaded_task
-from hybrid.evaluation.lir import directions, fitted, removed
+from hybrid.evaluation.lir import Removed, directions, fitted, removed
 from hybrid.evaluation.passages import passage_collection
 from hybrid.evaluation.task import THREE_SETTINGS, Task
+from hybrid.runtime.errors import InputError
 
 RANDOM = np.random.default_rng(0)
 
@@ -41,3 +42,66 @@ def test_treated_scores_stand_beside_the_untreated_ones(encoder, collection, tmp
     scores = json.loads((tmp_path / "both" / "made-lir" / "scores.json").read_text())
     assert scores["lir"] == {"directions": 1, "estimated_on": "the task's own passages"}
     assert evaluate_encoder(encoder, [loaded], tmp_path / "both", config, "digest") == both
+
+
+def write_texts(folder, collection, change=lambda text: text):
+    """A file a language with the collection's own passages, one a line."""
+    for number, code in enumerate(collection.languages):
+        rows = np.flatnonzero(collection.documents.language == number)
+        (folder / f"{code}.txt").write_text("\n".join(change(collection.documents.texts[row]) for row in rows) + "\n")
+    return str(folder / "{language}.txt")
+
+
+def test_directions_come_from_the_texts_given_and_scores_are_made_again_when_these_change(
+    encoder, collection, tmp_path
+):
+    loaded = loaded_task(Task("made", passage_collection, "made", THREE_SETTINGS, "nowhere", "CC0", ""), collection)
+
+    def scored(texts, folder):
+        config = EvaluationConfig(run_depth=0, lir=1, lir_texts=texts, encoding=EncodingConfig("fp32"))
+        metrics = evaluate_encoder(encoder, [loaded], tmp_path / folder, config, "digest")
+        return {name: value for name, value in metrics.items() if name.startswith("made-lir/")}
+
+    own = scored(None, "own")
+    pattern = write_texts(tmp_path, collection)
+    same = scored(pattern, "given")
+    assert same == pytest.approx(own)
+    write_texts(tmp_path, collection, lambda text: text[::-1].upper())
+    assert scored(pattern, "given") != pytest.approx(own)
+    scores = json.loads((tmp_path / "given" / "made-lir" / "scores.json").read_text())
+    assert scores["lir"] == {"directions": 1, "estimated_on": pattern}
+
+
+def test_texts_that_are_missing_too_few_or_without_use_are_refused_before_anything_is_encoded(
+    encoder, collection, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(encoder, "forward", None)
+    loaded = loaded_task(Task("made", passage_collection, "made", THREE_SETTINGS, "nowhere", "CC0", ""), collection)
+    pattern = write_texts(tmp_path, collection)
+
+    def evaluate(**settings):
+        evaluate_encoder(encoder, [loaded], tmp_path / "out", EvaluationConfig(**settings), None)
+
+    (tmp_path / "fi.txt").write_text("one\n\n")
+    with pytest.raises(InputError, match=r"fi.txt: has 1 texts; more than 1 are needed"):
+        evaluate(lir=1, lir_texts=pattern)
+    (tmp_path / "fi.txt").unlink()
+    with pytest.raises(InputError, match=r"there is no .*fi.txt; language fi needs a file"):
+        evaluate(lir=1, lir_texts=pattern)
+    with pytest.raises(InputError, match=r"is .*; put .language. where"):
+        evaluate(lir=1, lir_texts=str(tmp_path / "de.txt"))
+    with pytest.raises(InputError, match=r"lir_texts is set, but evaluation.lir is 0"):
+        EvaluationConfig(lir_texts=pattern)
+
+
+def test_embeddings_are_treated_as_they_are_read_and_directions_are_those_of_all_blocks(monkeypatch):
+    vectors, languages = RANDOM.standard_normal((90, 12)).astype(np.float32), np.repeat([0, 1, 2], 30)
+    whole = fitted(vectors, languages, 2)
+    monkeypatch.setattr("hybrid.evaluation.lir._BLOCK", 7)
+    blocks = fitted(vectors, languages, 2)
+    for code, found in whole.items():
+        assert np.abs((found * blocks[code]).sum(axis=1)) == pytest.approx(1, abs=1e-5)
+    lazy, rows = Removed(vectors, languages, whole), np.array([3, 80, 41])
+    np.testing.assert_allclose(lazy[rows], removed(vectors, languages, whole)[rows], rtol=0, atol=1e-6)
+    assert lazy.shape == (90, 12)
+    assert len(lazy) == 90

@@ -4,14 +4,19 @@ import json
 
 import numpy as np
 import pytest
+import torch
+from transformers import XLMRobertaConfig, XLMRobertaForSequenceClassification
 
 from hybrid.data.config import DatasetConfig
 from hybrid.data.records import Paragraph, Question
 from hybrid.evaluation.config import EncodingConfig, SearchConfig
-from hybrid.evaluation.mine import MiningConfig, choose, document_groups, mine, normalised
+from hybrid.evaluation.crossing import CrossEncoder, pair_probabilities
+from hybrid.evaluation.mine import mine, question_answers
+from hybrid.evaluation.negatives import MiningConfig, choose, document_groups, normalised
 from hybrid.evaluation.passages import passage_collection
 from hybrid.evaluation.search import Found
 from hybrid.runtime.errors import InputError
+from tests.evaluation.conftest import byte_tokenizer
 
 
 def paragraphs():
@@ -58,6 +63,47 @@ def test_no_negative_answers_the_question_is_its_positive_or_nearer_than_that(po
     assert {"same group", "contains the answer", "too near to the positive", "kept"} <= mined.counts.keys()
 
 
+def test_a_passage_with_the_answer_in_any_language_is_no_negative():
+    made = paragraphs()
+    for code, answer in (("de", "Wien"), ("en", "Vienna")):
+        first, other = made[code][0], made[code][3]
+        first.questions[0] = Question("q0", f"{code} what 0?", 0, answer)
+        others = {"de": "Vienna", "en": "Wien"}
+        made[code][3] = Paragraph("a", f"{other.context} {others[code].upper()}", other.sentences, other.questions)
+    collection = passage_collection(made, "paragraph")
+    answers = question_answers(collection, made)
+    assert answers[0] == {"wien", "vienna"}
+    found = Found(np.tile(np.arange(12), (12, 1)), np.tile(np.linspace(0.9, 0.35, 12, dtype=np.float32), (12, 1)))
+    kept = choose(collection, answers, found, MiningConfig(last_rank=12, margin=-1)).negatives[0]
+    assert 4 in kept
+    assert not {3, 9} & set(kept)
+
+
+def test_every_candidate_is_counted_once(pool):
+    mined = choose(*pool, MiningConfig(last_rank=10, count=2))
+    assert sum(mined.counts.values()) == pool[2].rows.size
+    assert mined.counts["kept"] == sum(mined.ranks.values()) == sum(map(len, mined.negatives))
+    assert mined.counts["outside the window"] == 2 * 12
+
+
+def test_the_cross_encoder_removes_what_it_takes_for_answers_and_the_next_take_their_place(pool):
+    rows = pool[2].rows
+    config = MiningConfig(last_rank=12, margin=-1, ratio=3, count=2, filter="x", filter_depth=4)
+    free = choose(*pool, MiningConfig(last_rank=12, margin=-1, ratio=3, count=12)).negatives
+    asked = []
+
+    def relevance(pairs):
+        asked.extend(pairs.tolist())
+        return np.where(pairs[:, 1] == rows[pairs[:, 0], 0], 0.5, 0.49)  # the first candidate is an answer
+
+    mined = choose(*pool, config, relevance)
+    for query, kept in enumerate(mined.negatives):
+        assert [row for number, row in asked if number == query] == free[query][:4]
+        assert kept == [row for row in free[query][:4] if row != rows[query, 0]][:2]
+    assert sum(mined.counts.values()) == rows.size
+    assert mined.counts["an answer to the cross-encoder"] > 0
+
+
 @pytest.mark.parametrize("languages", ["own", "others", "both"])
 def test_negatives_are_in_the_languages_asked_for(pool, languages):
     mined = choose(*pool, MiningConfig(last_rank=12, languages=languages, count=12))
@@ -88,9 +134,77 @@ def test_a_question_whose_positive_was_not_found_keeps_none(pool):
     assert choose(collection, answers, without, MiningConfig(last_rank=12)).negatives[4] == []
 
 
-def test_a_window_that_is_none_is_refused():
+def test_a_window_that_is_none_and_a_filter_that_reads_too_little_are_refused():
     with pytest.raises(InputError, match="first_rank is 9, last_rank 3"):
         MiningConfig(first_rank=9, last_rank=3)
+    with pytest.raises(InputError, match=r"filter_depth is 5, less than mining.count \(8\)"):
+        MiningConfig(filter="x", filter_depth=5)
+
+
+def cross_encoder(folder, labels: int) -> CrossEncoder:
+    """A small random classifier of pairs."""
+    torch.manual_seed(0)
+    shape = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
+    tokenizer = byte_tokenizer()
+    config = XLMRobertaConfig(vocab_size=len(tokenizer), num_labels=labels, initializer_range=0.3, **shape)
+    XLMRobertaForSequenceClassification(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return CrossEncoder(str(folder), torch.device("cpu"))
+
+
+@pytest.mark.parametrize("labels", [1, 2])
+def test_probabilities_are_those_of_single_pairs_and_a_killed_job_computes_only_what_is_missing(
+    tmp_path, monkeypatch, labels
+):
+    for room in ("crossing", "vectors"):
+        monkeypatch.setattr(f"hybrid.evaluation.{room}.SHARD", 4)
+    encoder = cross_encoder(tmp_path / "cross", labels)
+    pairs = [(f"what {number}?", f"passage {'x' * (number % 5)} {number}") for number in range(10)]
+    settings = {"max_length": 64, "batch_tokens": 128, "precision": "fp32"}
+    found = pair_probabilities(encoder, pairs, tmp_path / "shards", **settings)
+    with torch.no_grad():
+        alone = np.concatenate([encoder.probabilities([query], [text], 64) for query, text in pairs])
+    np.testing.assert_allclose(found, alone, atol=1e-5)
+    assert ((found > 0) & (found < 1)).all()
+    assert len(set(found.tolist())) == 10
+    (tmp_path / "shards" / "00001.npy").unlink()
+    sizes, forward = [], encoder.probabilities
+    monkeypatch.setattr(encoder, "probabilities", lambda q, p, n: sizes.append(len(q)) or forward(q, p, n))
+    np.testing.assert_array_equal(pair_probabilities(encoder, pairs, tmp_path / "shards", **settings), found)
+    assert sum(sizes) == 4
+    pair_probabilities(encoder, [*pairs[:-1], ("other", "pair")], tmp_path / "shards", **settings)
+    assert sum(sizes) == 14
+
+
+def test_a_filter_that_is_none_is_refused(tmp_path):
+    with pytest.raises(InputError, match="cannot be loaded"):
+        CrossEncoder(str(tmp_path / "nowhere"), torch.device("cpu"))
+    with pytest.raises(InputError, match="has 3 labels; expected one, or two"):
+        cross_encoder(tmp_path / "cross", 3)
+
+
+def test_a_killed_job_goes_on_with_embeddings_and_judgments_and_writes_the_same(encoder, tmp_path, monkeypatch):
+    cross = cross_encoder(tmp_path / "cross", 1)
+    made = paragraphs()
+    with torch.no_grad():
+        asked, read = made["de"][0].questions[0].question, [p.context for code in made for p in made[code]]
+        below = float(np.median(cross.probabilities([asked] * len(read), read, 320)))
+    config = MiningConfig(last_rank=12, count=3, margin=-2.0, ratio=2.0, filter="cross", filter_below=below)
+    settings = [config, EncodingConfig(precision="fp32"), SearchConfig(device="cpu")]
+    monkeypatch.setattr("hybrid.evaluation.mine.write_pairs", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        mine(encoder, paragraphs(), tmp_path / "pairs.jsonl", *settings, cross)
+    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr(encoder, "forward", None)
+        patch.setattr(cross, "probabilities", None)
+        mined = mine(encoder, paragraphs(), tmp_path / "pairs.jsonl", *settings, cross)
+    fresh = mine(encoder, paragraphs(), tmp_path / "fresh.jsonl", *settings, cross)
+    assert mined == fresh
+    assert (tmp_path / "pairs.jsonl").read_text() == (tmp_path / "fresh.jsonl").read_text()
+    counts = json.loads((tmp_path / "pairs.mined.json").read_text())
+    assert counts["candidates"]["an answer to the cross-encoder"] > 0
+    assert sum(counts["kept by rank"]) == counts["candidates"]["kept"] == sum(map(len, mined.negatives))
 
 
 def test_what_is_written_trains(encoder, tmp_path):
@@ -100,6 +214,9 @@ def test_what_is_written_trains(encoder, tmp_path):
     lines = [json.loads(line) for line in out.open()]
     assert len(lines) == 12
     assert sum(len(line["negatives"]) for line in lines) == sum(mined.ranks.values()) > 12
+    texts = passage_collection(paragraphs(), "paragraph").documents.texts
+    assert [line["negatives"] for line in lines] == [[texts[row] for row in rows] for rows in mined.negatives]
+    assert [line["passage"] for line in lines] == list(texts)
     assert (tmp_path / "pairs.png").exists()
     from hybrid.data.columns import Columns, pair_rows
     from hybrid.data.report import Report

@@ -34,8 +34,11 @@ def corpus(kind: str):
 
 @pytest.mark.parametrize("backend", ["torch", "faiss"])
 @pytest.mark.parametrize("kind", ["random", "ties", "duplicates"])
-@pytest.mark.parametrize(("k", "block_rows"), [(10, 131072), (100, 97), (700, 64)])
-def test_every_exact_backend_gives_the_ranking_of_a_plain_sort(backend, kind, k, block_rows):
+@pytest.mark.parametrize(("k", "block_rows", "piece"), [(10, 131072, 8192), (10, 300, 40), (100, 97, 40), (700, 64, 9)])
+def test_every_exact_backend_gives_the_ranking_of_a_plain_sort(backend, kind, k, block_rows, piece, monkeypatch):
+    monkeypatch.setattr(room, "_CPU_DOCUMENTS", piece)
+    monkeypatch.setattr(room, "_QUERIES", 4)
+    monkeypatch.setattr(room, "_RESCORED", 50)
     if backend == "faiss":
         pytest.importorskip("faiss")
     queries, documents, ids = corpus(kind)
@@ -90,3 +93,13 @@ def test_an_approximate_index_is_measured_against_exact_search():
     found = search(queries, documents, ids, 10, SearchConfig(backend="faiss", factory="IVF8,Flat", device="cpu"))
     assert 0.05 < recall_of(found, exact) < 1
     assert recall_of(exact, exact) == 1
+
+
+def test_an_approximate_index_takes_its_search_parameters_and_an_exact_search_refuses_them():
+    pytest.importorskip("faiss")
+    queries, documents, ids = corpus("random")
+    exact = search(queries, documents, ids, 10, SearchConfig(device="cpu"))
+    config = SearchConfig(backend="faiss", factory="IVF8,Flat", parameters="nprobe=8", device="cpu")
+    assert recall_of(search(queries, documents, ids, 10, config), exact) == 1
+    with pytest.raises(InputError, match="'nprobe=8', but the search is exact"):
+        SearchConfig(backend="faiss", parameters="nprobe=8")

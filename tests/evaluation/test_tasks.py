@@ -3,6 +3,7 @@
 import gzip
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from hybrid.evaluation.collection import check
 from hybrid.evaluation.config import EvaluationConfig
 from hybrid.evaluation.evaluator import evaluate_encoder, load_tasks, loaded_task
 from hybrid.evaluation.passages import passage_collection
-from hybrid.evaluation.task import THREE_SETTINGS, Task, find_task, load, registry
+from hybrid.evaluation.task import THREE_SETTINGS, Setting, Task, doubts, find_task, load, registry
 from hybrid.runtime.errors import InputError
 from tests.evaluation.conftest import made_paragraphs
 
@@ -113,12 +114,51 @@ def test_collections_that_cannot_be_scored_are_refused(collection, fault, messag
         check(collection, "task made")
 
 
-def test_every_task_says_where_its_files_come_from():
-    assert {"xquad-r", "mlqa-r", "parallel"} <= registry().keys()
+def test_every_task_declares_what_it_is():
+    named = {
+        "xquad-r",
+        "mlqa-r",
+        "mlqa",
+        "mkqa",
+        "mkqa-closed",
+        "miracl",
+        "tatoeba",
+        "flores",
+        "ntrex",
+        "bucc",
+        "parallel",
+    }
+    assert named <= registry().keys()
     for name, task in registry().items():
         assert task.name == name
         assert task.source
         assert task.licence
+        assert task.settings
+        assert all(setting.measures for setting in task.settings)
+        assert set(task.prefixes) <= {"query", "passage"}
+        assert not task.languages or (task.revision and task.citation)
+
+
+def test_languages_and_files_other_than_the_published_ones_are_told(made, collection):
+    task = replace(made.task, languages=("de", "en", "fi", "zh"), revision="v1", digest=collection.content)
+    assert doubts(task, collection) == []
+    assert doubts(replace(task, digest="other"), collection) == [
+        "the files are not those of v1; scores may differ from published ones."
+    ]
+    assert doubts(replace(task, languages=("ar", "de", "el")), collection) == [
+        "2 of 3 published languages are missing (ar, el); means are over those that are there."
+    ]
+
+
+def test_measures_that_look_beyond_the_smallest_pool_are_told(made, collection):
+    (sentence,) = doubts(replace(made.task, settings=(Setting("x", "same", ("map", "recall_at_50")),)), collection)
+    assert sentence.startswith(f"the smallest pool has {collection.smallest_pool} documents, fewer than recall_at_50 ")
+
+
+def test_the_published_files_raise_no_doubt(hybrid_data, capsys):
+    for name in ("xquad-r", "tatoeba"):
+        load(find_task(name), hybrid_data)
+    assert capsys.readouterr().err == ""
 
 
 @pytest.fixture

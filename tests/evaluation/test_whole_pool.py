@@ -9,6 +9,7 @@ import pytest
 from ir_measures import AP, P, R
 from pyarrow import parquet
 
+from hybrid.evaluation import whole_pool
 from hybrid.evaluation.evaluator import flat, loaded_task, score
 from hybrid.evaluation.passages import passage_collection
 from hybrid.evaluation.task import THREE_SETTINGS, Task
@@ -111,6 +112,30 @@ def test_no_run_depth_writes_no_runs_and_the_same_scores(scored, collection, tie
         "scores.json",
     ]
     assert json.loads((folder / "scores.json").read_text())["settings"] == again["settings"]
+
+
+def test_documents_read_in_blocks_give_the_same_scores_as_documents_held_in_memory(
+    scored, collection, tied_embeddings, tmp_path_factory, monkeypatch
+):
+    queries, documents = tied_embeddings
+    read = []
+
+    class Blocks:
+        shape = documents.shape
+
+        def __getitem__(self, wanted):
+            read.append(len(wanted))
+            return documents[wanted]
+
+    monkeypatch.setattr(whole_pool, "_KEPT_BYTES", 0)
+    monkeypatch.setattr(whole_pool, "_DOCUMENTS", 50)
+    folder = tmp_path_factory.mktemp("blocks")
+    again = score(loaded_task(TASK, collection), queries, Blocks(), folder, 1000, {})
+    assert again == scored[0]
+    assert max(read) == 50 < len(documents)
+    for setting in THREE_SETTINGS:
+        name = f"{setting.name}.run"
+        assert sorted((folder / name).open()) == sorted((scored[1] / name).open())
 
 
 def test_metric_names_sort_by_task_setting_and_measure(scored):

@@ -1,9 +1,11 @@
 """The encoder: chunks change nothing, and what is saved gives the same embeddings elsewhere."""
 
+import json
+
 import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from transformers import PreTrainedTokenizerFast
+from transformers import AutoConfig, PreTrainedTokenizerFast
 
 from hybrid.models import FromScratch, ModelConfig
 from hybrid.models.encoder import Encoder, chunks
@@ -62,6 +64,12 @@ def test_chunks_hold_every_text_once_and_keep_to_the_budget():
     assert all(len(rows) == 1 or len(rows) * int(lengths[rows].max()) <= 64 for rows in found)
 
 
+def test_no_text_is_padded_to_more_than_twice_its_length():
+    lengths = torch.tensor([200, 12, 180, 20, 11, 99, 100])
+    found = [lengths[rows].tolist() for rows in chunks(lengths, 16384)]
+    assert found == [[200, 180, 100], [99], [20, 12, 11]]
+
+
 @pytest.mark.parametrize("model_type", SHAPES)
 @pytest.mark.parametrize("options", [{"pooling": "cls"}, {"projection": 8}], ids=["cls", "projection"])
 def test_saved_directory_gives_the_same_embeddings_in_sentence_transformers(model_type, options, tmp_path):
@@ -96,11 +104,34 @@ def test_transformers_loads_the_saved_backbone_and_tokenizer(tmp_path):
 
 
 @pytest.mark.parametrize("model_type", SHAPES)
-def test_fewer_layers_are_the_bottom_ones(model_type):
-    encoder, short = tiny(model_type), tiny(model_type, layers=1)
-    mine = short.backbone.state_dict()
-    assert all(torch.equal(value, encoder.backbone.state_dict()[name]) for name, value in mine.items())
-    assert len(mine) < len(encoder.backbone.state_dict())
+def test_fewer_layers_are_the_bottom_ones_and_the_saved_model_has_that_depth(model_type, tmp_path):
+    encoder = tiny(model_type)
+    save_encoder(encoder, tmp_path / "whole", card="", max_length=64)
+    short = load_encoder(ModelConfig(name=str(tmp_path / "whole"), layers=1)).eval()
+    mine, whole = short.backbone.state_dict(), encoder.backbone.state_dict()
+    assert all(torch.equal(value, whole[name]) for name, value in mine.items())
+    assert len(mine) < len(whole)
+    save_encoder(short, tmp_path / "short", card="", max_length=64)
+    assert AutoConfig.from_pretrained(tmp_path / "short").num_hidden_layers == 1
+    again = load_encoder(ModelConfig(name=str(tmp_path / "short"))).eval()
+    assert torch.equal(again(ragged(again, TEXTS)), short(ragged(short, TEXTS)))
+    with pytest.raises(InputError, match=r"model.layers is 3, but the backbone has 2 layers"):
+        load_encoder(ModelConfig(name=str(tmp_path / "whole"), layers=3))
+
+
+@pytest.mark.parametrize("model_type", SHAPES)
+def test_dropout_is_set_everywhere_and_refused_where_there_is_none(model_type):
+    rates = {module.p for module in tiny(model_type, dropout=0.25).modules() if isinstance(module, torch.nn.Dropout)}
+    assert rates == {0.25}
+
+
+def test_weights_that_are_missing_are_refused_rather_than_left_random(tmp_path):
+    encoder = tiny("bert")
+    save_encoder(encoder, tmp_path / "model", card="", max_length=64)
+    settings = json.loads((tmp_path / "model" / "config.json").read_text())
+    (tmp_path / "model" / "config.json").write_text(json.dumps(settings | {"num_hidden_layers": 3}))
+    with pytest.raises(InputError, match=r"no weights for .*layer\.2"):
+        load_encoder(ModelConfig(name=str(tmp_path / "model")))
 
 
 def test_no_parameter_goes_unused():
@@ -125,3 +156,15 @@ def test_bad_model_directories_are_refused_in_a_sentence(tmp_path):
     (tmp_path / "good" / "model.safetensors").unlink()
     with pytest.raises(InputError, match="weights cannot be loaded"):
         load_encoder(ModelConfig(name=str(tmp_path / "good")))
+
+
+def test_one_kernel_for_the_gelu_of_t5_changes_rounding_alone():
+    from transformers.activations import NewGELUActivation
+
+    encoder = tiny("mt5")
+    fused = encoder(ragged(encoder, TEXTS))
+    gates = [m for m in encoder.modules() if isinstance(getattr(m, "act", None), torch.nn.GELU)]
+    assert len(gates) == 2
+    for module in gates:
+        module.act = NewGELUActivation()
+    assert torch.allclose(encoder(ragged(encoder, TEXTS)), fused, atol=1e-6)

@@ -18,7 +18,6 @@ class Integers:
     blocks: list[tuple[int, int, tuple[int, ...]]]
     groups: np.ndarray | None = None
     digest: str = "d"
-    kinds: tuple[str, ...] = ("monolingual", "cross_lingual")
 
 
 def layout(name: str, blocks: dict[str, int], items_per_group: int = 0, **others) -> Integers:

@@ -33,11 +33,46 @@ def test_setting_one_kind_sets_the_other_to_the_rest():
 
 
 def test_tenths_and_thirds_are_exact():
-    texts = layout("texts", {"en": 50, "de": 50}, kinds=("self_supervised",))
-    config = MixtureConfig(monolingual=0.1, cross_lingual=0.2, self_supervised=0.7)
+    texts, sets = layout("texts", {"en": 50, "de": 50}), {"self_supervised": ["texts"]}
+    config = MixtureConfig(monolingual=0.1, cross_lingual=0.2, self_supervised=0.7, sets=sets)
     assert list(by_kind(Mixture(config, [ALL, texts])).values()) == [Fraction(1, 10), Fraction(1, 5), Fraction(7, 10)]
-    config = MixtureConfig(monolingual="1/3", cross_lingual="1/3", self_supervised="1/3")
+    config = MixtureConfig(monolingual="1/3", cross_lingual="1/3", self_supervised="1/3", sets=sets)
     assert set(by_kind(Mixture(config, [ALL, texts])).values()) == {Fraction(1, 3)}
+
+
+@pytest.mark.parametrize(
+    "shares_of_kinds",
+    [
+        {"monolingual": 0.25, "cross_lingual": 0.25, "self_supervised": "1/3", "bitext": "1/6"},
+        {"monolingual": 0, "cross_lingual": 0, "bitext": 1},
+        {"monolingual": 0, "cross_lingual": "0.3", "self_supervised": "0.7"},
+        {"self_supervised": 1},
+        {"bitext": "1/2", "cross_lingual": 0},
+    ],
+)
+def test_any_kinds_whose_shares_sum_to_one_draw_from_the_data_sets_named_for_them(shares_of_kinds):
+    data = [ALL, layout("texts", {"en": 90, "de fr": 90}), layout("sentences", {"de en": 80})]
+    sets = {"self_supervised": ["texts", "sentences"], "bitext": ["sentences"]}
+    mixture = Mixture(MixtureConfig(**shares_of_kinds, sets=sets), data)
+    assert sum(by_kind(mixture).values()) == 1
+    drawn = {kind: {row["dataset"] for row in mixture.table() if row["kind"] == kind} for kind in mixture.kinds}
+    expected = {"monolingual": {"all"}, "cross_lingual": {"all"}, "bitext": {"sentences"}}
+    expected["self_supervised"] = {"texts", "sentences"}
+    assert drawn == {kind: expected[kind] for kind in mixture.kinds}
+    kinds = []
+    for rows in HybridBatchSampler(mixture, 16, 3, steps=60):
+        kinds.append(rows.kind)
+        one_text = rows.kind in ("monolingual", "self_supervised")
+        assert ((rows.rows[:, 2] == rows.rows[:, 3]) == one_text).all(), "(item, x, x) in kinds of one language only"
+        assert {mixture.names[i] for i in rows.rows[:, 0]} <= expected[rows.kind]
+    assert all(abs(kinds.count(kind) - share * 60) < 1 for kind, share in by_kind(mixture).items())
+
+
+def test_a_data_set_named_for_two_kinds_serves_both():
+    sets = {"self_supervised": ["all"], "monolingual": ["all"]}
+    found = Mixture(MixtureConfig(monolingual=0.5, self_supervised=0.5, sets=sets), [ALL, ONLY_DE])
+    assert {row["dataset"] for row in found.table()} == {"all"}
+    assert shares(found)["self_supervised/all/en"] == pytest.approx(1 / 6)
 
 
 def test_a_data_set_is_drawn_by_its_size_and_its_languages_uniformly():
@@ -176,7 +211,13 @@ def test_pairs_without_items_are_refused_where_they_are_asked_for():
     assert "weights are given to fr:sv" in refusal(
         {"pair_weights": {"fr:sv": 1, "en:de": 1}, "monolingual": 0}, ALL, layout("sv", {"sv": 100})
     )
-    assert "self_supervised" in refusal({"monolingual": 0.5, "self_supervised": 0.5, "cross_lingual": 0})
+
+
+def test_kinds_without_data_sets_and_sets_that_are_unknown_are_refused():
+    assert "name a data set in mixture.sets.self_supervised" in refusal({"monolingual": 0.5, "self_supervised": 0.5})
+    assert "did you mean 'all'?" in refusal({"sets": {"bitext": ["al"]}})
+    assert "mixture.sets names the kind 'bitexts'; the kinds are" in refusal({"sets": {"bitexts": ["all"]}})
+    assert "mixture.monolingual has a share" in refusal({"bitext": 0.2, "sets": {"bitext": ["all"]}})
 
 
 def test_streams_smaller_than_a_batch_are_refused_with_the_remedies():

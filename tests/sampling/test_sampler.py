@@ -259,6 +259,18 @@ def test_resume_at_every_step_equals_the_uninterrupted_stream(form, schedule):
         assert (next(iter(resumed)).rows == whole[step + 1]).all()
 
 
+@pytest.mark.parametrize("form", ["single", "mixed"])
+def test_a_resumed_run_stays_the_same_when_its_schedules_go_on_to_their_next_blocks(form):
+    config = MixtureConfig(monolingual=1, form=form, language_exponent=0.5)
+    mixture = Mixture(config, [layout("x", {"de en fr": 211, "en": 97, "zh de": 60})])
+    sampler = HybridBatchSampler(mixture, 16, 3)
+    state = sampler.state_dict(700)
+    assert state["counts"], "nothing is restored"
+    resumed = HybridBatchSampler(mixture, 16, 3, steps=1300)
+    resumed.load_state_dict(state)
+    assert all((rows.rows == sampler.rows(rows.step).rows).all() for rows in resumed)
+
+
 @pytest.mark.parametrize("unit", ["global", "lane"])
 @pytest.mark.parametrize("form", ["single", "mixed", "hybrid"])
 def test_a_run_on_eight_then_two_then_four_ranks_is_the_run_on_one(form, unit):

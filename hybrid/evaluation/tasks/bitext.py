@@ -4,8 +4,8 @@ import re
 from pathlib import Path
 
 from hybrid.evaluation.bitext import Bitext, check_bitext
-from hybrid.evaluation.languages import XLMR, XTREME_36, group_of
-from hybrid.evaluation.task import Task
+from hybrid.evaluation.languages import FLORES_203, NTREX_127, TATOEBA_112, XLMR, XTREME_36, group_of
+from hybrid.evaluation.task import Setting, Task
 from hybrid.runtime.errors import InputError
 
 
@@ -54,17 +54,43 @@ def _with_english(sides: dict[str, list[str]], english: str, folder: Path) -> Bi
     return _bitext(pairs, False, folder)
 
 
-_SOURCES = [
-    ("tatoeba", read_tatoeba, "tatoeba", "https://github.com/facebookresearch/LASER (data/tatoeba/v1)", "CC BY 2.0 FR"),
-    ("flores", read_flores, "flores-200", "https://github.com/facebookresearch/flores", "CC BY-SA 4.0"),
-    ("ntrex", read_ntrex, "ntrex-128", "https://github.com/MicrosoftTranslator/NTREX", "CC BY-SA 4.0"),
-]
-_CITATIONS = {
-    "tatoeba": "Artetxe and Schwenk 2019 (arXiv 1812.10464)",
-    "flores": "NLLB team 2022 (arXiv 2207.04672)",
-    "ntrex": "Federmann et al. 2022, NTREX-128",
-}
+def _task(name: str, read, folder: str, **about) -> Task:
+    settings = tuple(Setting(f"{way}_eng", "other", ("accuracy",)) for way in ("to", "from"))
+    return Task(name, read, folder, settings, query_max_length=128, prefixes=("query", "query"), **about)
+
+
 TASKS = [
-    Task(name, read, folder, (), source, licence, _CITATIONS[name], query_max_length=128)
-    for name, read, folder, source, licence in _SOURCES
+    _task(
+        "tatoeba",
+        read_tatoeba,
+        "tatoeba",
+        source="https://github.com/facebookresearch/LASER (data/tatoeba/v1)",
+        licence="CC BY 2.0 FR",
+        citation="Artetxe and Schwenk 2019 (arXiv 1812.10464)",
+        languages=TATOEBA_112,
+        revision="LASER, data/tatoeba/v1",
+        digest="51e22e4d3a1d68b9b3652bf2d2314411",
+    ),
+    _task(
+        "flores",
+        read_flores,
+        "flores-200",
+        source="https://github.com/facebookresearch/flores",
+        licence="CC BY-SA 4.0",
+        citation="NLLB team 2022 (arXiv 2207.04672)",
+        languages=FLORES_203,
+        revision="FLORES-200 devtest",
+        digest="60d5170c905516eb8cc6ed4ced2c8581",
+    ),
+    _task(
+        "ntrex",
+        read_ntrex,
+        "ntrex-128",
+        source="https://github.com/MicrosoftTranslator/NTREX",
+        licence="CC BY-SA 4.0",
+        citation="Federmann et al. 2022, NTREX-128",
+        languages=NTREX_127,
+        revision="NTREX-128, newstest2019",
+        digest="c18cda45e73ef3a7dfc7ffc111af23f3",
+    ),
 ]

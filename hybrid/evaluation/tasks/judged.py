@@ -3,12 +3,15 @@
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
-from hybrid.data.files import parse_json, read_lines
+from hybrid.data.files import read_lines
+from hybrid.evaluation.corpora import either, json_rows, read_corpus
 from hybrid.evaluation.judged import Judged, Part, check_part
-from hybrid.evaluation.task import Task
+from hybrid.evaluation.task import Setting, Task
 from hybrid.runtime.errors import InputError
+
+RETRIEVAL = (Setting("retrieval", "each", ("ndcg_at_10", "recall_at_10", "recall_at_100", "mrr_at_10", "map_at_1000")),)
+MIRACL_LANGUAGES = "ar bn de en es fa fi fr hi id ja ko ru sw te th yo zh"
 
 
 def read_miracl(folder: Path) -> Judged:
@@ -22,7 +25,7 @@ def read_miracl(folder: Path) -> Judged:
                 f"{folder}: there are topics of {code}, but no miracl-corpus-v1.0-{code}/*.jsonl.gz; get it from "
                 "https://huggingface.co/datasets/miracl/miracl-corpus or remove the topics."
             )
-        ids, texts = _documents((row for path in corpus for row in _rows(path)), "docid")
+        ids, texts = read_corpus(corpus)
         topics = dict(_columns(folder / f"topics.miracl-v1.0-{code}-dev.tsv", 2))
         qrels = _qrels(_columns(folder / f"qrels.miracl-v1.0-{code}-dev.tsv", 4))
         parts[code] = check_part(Part(list(topics), list(topics.values()), ids, texts, qrels, {}), f"miracl {code}")
@@ -33,9 +36,9 @@ def read_miracl(folder: Path) -> Judged:
 
 def read_beir(folder: Path) -> Judged:
     """Read ``corpus.jsonl`` (_id, title, text), ``queries.jsonl`` (_id, text) and ``qrels/test.tsv``, plain or .gz."""
-    ids, texts = _documents(_rows(_either(folder / "corpus.jsonl")), "_id")
-    queries = {row["_id"]: row["text"] for row in _rows(_either(folder / "queries.jsonl"))}
-    lines = ((query, "0", name, grade) for query, name, grade in _columns(_either(folder / "qrels" / "test.tsv"), 3))
+    ids, texts = read_corpus([either(folder / "corpus.jsonl")])
+    queries = {row["_id"]: row["text"] for _, row in json_rows(either(folder / "queries.jsonl"))}
+    lines = ((query, "0", name, grade) for query, name, grade in _columns(either(folder / "qrels" / "test.tsv"), 3))
     qrels = _qrels(line for line in lines if line[3] != "score")
     judged = {name: text for name, text in queries.items() if name in qrels}
     return Judged({"en": check_part(Part(list(judged), list(judged.values()), ids, texts, qrels, {}), str(folder))})
@@ -43,22 +46,10 @@ def read_beir(folder: Path) -> Judged:
 
 def read_trec(folder: Path) -> Judged:
     """Read ``corpus.tsv`` and ``topics.tsv`` (id, text), ``qrels.txt`` (query, iteration, document, grade)."""
-    corpus = list(_columns(_either(folder / "corpus.tsv"), 2))
-    topics = dict(_columns(_either(folder / "topics.tsv"), 2))
-    qrels = _qrels(_columns(_either(folder / "qrels.txt"), 4))
-    ids, texts = [row[0] for row in corpus], [row[1] for row in corpus]
+    topics = dict(_columns(either(folder / "topics.tsv"), 2))
+    qrels = _qrels(_columns(either(folder / "qrels.txt"), 4))
+    ids, texts = read_corpus([either(folder / "corpus.tsv")])
     return Judged({"all": check_part(Part(list(topics), list(topics.values()), ids, texts, qrels, {}), str(folder))})
-
-
-def _either(path: Path) -> Path:
-    """Return the path or the same with .gz behind it, whichever there is."""
-    packed = path.with_name(path.name + ".gz")
-    return packed if packed.exists() and not path.exists() else path
-
-
-def _rows(path: Path) -> Iterator[dict[str, Any]]:
-    for number, line in read_lines(str(path)):
-        yield parse_json(line, f"{path}, line {number}")
 
 
 def _columns(path: Path, count: int) -> Iterator[list[str]]:
@@ -68,15 +59,6 @@ def _columns(path: Path, count: int) -> Iterator[list[str]]:
         if len(columns) != count:
             raise InputError(f"{path}, line {number}: has {len(columns)} columns; expected {count}.")
         yield columns
-
-
-def _documents(rows: Iterable[dict[str, Any]], key: str) -> tuple[list[str], list[str]]:
-    """Return ids and texts, ``title\\ntext`` where there is a title, as MIRACL's baselines and BGE-M3 encode them."""
-    ids, texts = [], []
-    for row in rows:
-        ids.append(str(row[key]))
-        texts.append(f"{row['title']}\n{row['text']}" if row.get("title") else row["text"])
-    return ids, texts
 
 
 def _qrels(lines: Iterable[Iterable[str]]) -> dict[str, dict[str, int]]:
@@ -91,17 +73,19 @@ TASKS = [
         "miracl",
         read_miracl,
         "miracl",
-        (),
+        RETRIEVAL,
         "https://huggingface.co/datasets/miracl/miracl",
         "Apache-2.0",
         "Zhang et al. 2023, MIRACL (TACL 11)",
         passage_max_length=512,
+        languages=tuple(MIRACL_LANGUAGES.split()),
+        revision="v1.0 dev",
     ),
     Task(
         "beir",
         read_beir,
         "beir",
-        (),
+        RETRIEVAL,
         "https://github.com/beir-cellar/beir (give the folder: --tasks beir:FOLDER)",
         "that of the collection",
         "Thakur et al. 2021, BEIR (arXiv 2104.08663)",
@@ -111,7 +95,7 @@ TASKS = [
         "trec",
         read_trec,
         "trec",
-        (),
+        RETRIEVAL,
         "your own files, given as --tasks trec:FOLDER",
         "that of the collection",
         "",

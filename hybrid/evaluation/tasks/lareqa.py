@@ -21,15 +21,28 @@ def read(folder: Path) -> Collection:
     return replace(passage_collection(paragraphs), counts=report.counts)
 
 
+_ABOUT = {
+    "read": read,
+    "settings": THREE_SETTINGS,
+    "source": "https://github.com/google-research-datasets/lareqa",
+    "citation": "Roy et al. 2020, LAReQA (arXiv 2004.05484)",
+}
 TASKS = [
     Task(
-        name=name,
-        read=read,
-        folder=name,
-        settings=THREE_SETTINGS,
-        source="https://github.com/google-research-datasets/lareqa",
-        licence=licence,
-        citation="Roy et al. 2020, LAReQA (arXiv 2004.05484)",
-    )
-    for name, licence in (("xquad-r", "CC BY-SA 4.0"), ("mlqa-r", "CC BY-SA 3.0"))
+        name="xquad-r",
+        folder="xquad-r",
+        licence="CC BY-SA 4.0",
+        languages=("ar", "de", "el", "en", "es", "hi", "ru", "th", "tr", "vi", "zh"),
+        revision="XQuAD-R of LAReQA",
+        digest="eeb33ea64241dc08babfa2e8693dbce3",
+        **_ABOUT,
+    ),
+    Task(
+        name="mlqa-r",
+        folder="mlqa-r",
+        licence="CC BY-SA 3.0",
+        languages=("ar", "de", "en", "es", "hi", "vi", "zh"),
+        revision="MLQA-R of LAReQA",
+        **_ABOUT,
+    ),
 ]

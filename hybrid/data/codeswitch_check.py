@@ -1,0 +1,92 @@
+"""Whether dictionaries fit the texts that they are to switch: their coverage, and their direction."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from hybrid.data.codeswitch_words import WordSwitch
+from hybrid.data.corpus import ParallelCorpus
+from hybrid.data.lexicon import Lexicon
+from hybrid.data.words import base
+from hybrid.runtime.errors import InputError, nearest
+from hybrid.runtime.logs import log, warn
+
+SAMPLE = 400  # texts of each language that coverage is measured on
+FEW = 200  # words below which a sample says nothing about a dictionary's direction
+
+
+def check_words(switch: WordSwitch, corpora: Sequence[ParallelCorpus]) -> dict[tuple[str, str], float]:
+    """Log and return the part of a language's words that have a translation, by (source, target).
+
+    Raises InputError for dictionaries that fit no text, go in the wrong direction, or lack a language that is named.
+    """
+    known = sorted({target for lexicon in switch.lexicons.values() for target in lexicon.targets})
+    for code in switch.config.languages or []:
+        if code not in known:
+            raise InputError(
+                f"data.codeswitch.languages names {code!r}{nearest(code, known)}; the dictionaries lead to "
+                f"{', '.join(known)}."
+            )
+    texts = _sample(corpora)
+    found: dict[tuple[str, str], float] = {}
+    for language in sorted(texts):
+        if not (lexicon := switch.lexicon(language)):
+            continue
+        if not (cut := switch.cutter(language)):
+            warn(
+                f"data.codeswitch: {language} is written without spaces, so its texts are left as they are; name what "
+                f"cuts them into words in data.codeswitch.segmenters.{base(language)}."
+            )
+            continue
+        words = [text[a:b].casefold() for text in texts[language] for a, b in cut(text)]
+        found |= _coverage(switch, lexicon, language, words)
+    if not found:
+        raise InputError(
+            f"data.codeswitch: the dictionaries are for texts in {', '.join(sorted(switch.lexicons))}, but the texts "
+            f"are in {', '.join(sorted(texts))}; give dictionaries out of those, or set data.codeswitch.both_ways."
+        )
+    parts = [f"{source} > {target} {100 * part:.0f}%" for (source, target), part in found.items()]
+    log(f"data: code-switching: words that have a translation: {', '.join(parts)}")
+    return found
+
+
+def _coverage(switch: WordSwitch, lexicon: Lexicon, language: str, words: list[str]) -> dict[tuple[str, str], float]:
+    units = np.array([unit for word in words if (unit := lexicon.units.get(word)) is not None], np.int64)
+    targets = switch.targets(lexicon, language)
+    begin, end = lexicon.ranges(targets, units)
+    found = {}
+    for target, known in zip(targets.tolist(), (end > begin).sum(1).tolist(), strict=True):
+        part = known / max(1, len(words))
+        _check_direction(lexicon, target, language, words, part)
+        found[language, lexicon.targets[target]] = part
+    return found
+
+
+def _check_direction(lexicon: Lexicon, target: int, language: str, words: list[str], part: float) -> None:
+    """Raise InputError where a dictionary's translations know a language's words better than its own words do."""
+    vocabulary = lexicon.vocabulary(target)
+    other = sum(word in vocabulary for word in words) / max(1, len(words))
+    if len(words) >= FEW and other > part:
+        code = lexicon.targets[target]
+        raise InputError(
+            f"{lexicon.first[code]}: the dictionary is named {lexicon.source}-{code}, but of the words of the "
+            f"{language} texts {100 * part:.0f}% are in its first column and {100 * other:.0f}% in its second, so it "
+            f"leads to {language}; name it {code}-{lexicon.source}, or set data.codeswitch.both_ways."
+        )
+
+
+def _sample(corpora: Sequence[ParallelCorpus]) -> dict[str, list[str]]:
+    """Return texts of each language, from all over the corpora."""
+    found: dict[str, list[str]] = {}
+    for corpus in corpora:
+        tables = corpus.tables
+        sides = (
+            (corpus.each_query(), tables.query_text),
+            (corpus.each_passage(), tables.candidate_passage[tables.answer]),
+        )
+        for ranges, numbers in sides:
+            for _, language, rows in ranges:
+                own = found.setdefault(corpus.languages[language], [])
+                chosen = rows[:: max(1, len(rows) // SAMPLE)][: SAMPLE - len(own)]
+                own += [corpus.texts[number] for number in numbers[chosen].tolist()]
+    return found

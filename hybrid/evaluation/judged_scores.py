@@ -1,0 +1,230 @@
+"""Scores of a collection with judgments: search in each part, then ir-measures, answer strings and a reader."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import ir_measures
+import numpy as np
+import pyarrow as pa
+from pyarrow import parquet
+
+from hybrid.evaluation.answers import exact_match, f1, first_hits
+from hybrid.evaluation.config import EvaluationConfig, SearchConfig
+from hybrid.evaluation.judged import Judged, Part
+from hybrid.evaluation.plots import heat_map
+from hybrid.evaluation.reading import Reader, load_reader
+from hybrid.evaluation.search import Found, describe, recall_of, search
+from hybrid.evaluation.vectors import Vectors
+from hybrid.runtime.files import atomic_file, write_json
+from hybrid.runtime.logs import log
+from hybrid.runtime.processes import barrier, gather_objects, is_main, rank, world_size
+
+_BY_QRELS = {
+    "ndcg": ir_measures.nDCG,
+    "recall": ir_measures.R,
+    "precision": ir_measures.P,
+    "mrr": ir_measures.RR,
+    "map": ir_measures.AP,
+}
+READ = {"answer_f1": f1, "exact_match": exact_match}
+"""Measures of answers, which need a reader: without one they are not reported."""
+_SAMPLE = 200
+
+
+def score_judged(
+    task, judged: Judged, embed: Callable, folder: Path, config: EvaluationConfig, about: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Encode, search and measure each part; returns what scores.json holds. Every rank has to call it.
+
+    Args:
+        task: its settings say which parts are averaged, and by what measures.
+        embed: (texts, ``query`` or ``passage``, name of a folder) to embeddings.
+    """
+    start = time.monotonic()
+    names = list(dict.fromkeys(name for setting in task.settings for name in setting.measures))
+    reader, names = _reader(task, names, config)
+    values, recalls = {}, {}
+    for code, part, queries, documents in _embedded(task, judged, embed):
+        depth = min(max(setting.depth for setting in task.settings), len(part.documents))
+        found = search(queries, documents, part.document_ids, depth, config.search)
+        if not config.search.exact:
+            recalls[code] = _recall(queries, documents, part, found, config.search)
+        values[code] = _measured(part, found, names)
+        if reader:
+            answers = read_answers(reader, part, found, config.reader_passages)
+            values[code] |= _judged_answers(answers, part, code.split(">")[-1], names)
+        if is_main():
+            name = code.replace(">", "-")
+            if config.run_depth:
+                _write_run(folder / f"{name}.run", part, found, config.run_depth)
+                _write_qrels(folder / f"{name}.qrels", part)
+            if reader:
+                # The form of MLQA's prediction files.
+                answered = dict(zip(part.query_ids, answers, strict=True))
+                write_json(folder / f"{name}.predictions.json", answered)
+    scores = {
+        "task": task.name,
+        "languages": judged.languages,
+        "left_out_in_reading": {code: dict(part.counts) for code, part in judged.parts.items()},
+        "tie_rule": "equal float32 scores: the larger document id, as bytes, first",
+        "search": describe(config.search),
+        "reader": {"model": reader.digest, "passages": config.reader_passages} if reader else None,
+        "settings": {
+            setting.name: _setting(setting, values, names)
+            | {"recall_of_search": {code: recalls[code] for code in _codes(setting, recalls)}}
+            for setting in task.settings
+        },
+        **about,
+    }
+    if is_main():
+        with atomic_file(folder / "per_query.parquet", "wb") as file:
+            parquet.write_table(_per_query(task, judged, values), file)
+        _write_map(folder, task.name, names[0], values)
+        write_json(folder / "scores.json", scores)
+    barrier()
+    log(f"{task.name}: scored in {time.monotonic() - start:.1f} s, {describe(config.search)}: {folder}")
+    return scores
+
+
+def _reader(task, names: Sequence[str], config: EvaluationConfig) -> tuple[Reader | None, list[str]]:
+    """Return the reader, if one is asked for and the task has answers, and the measures to report."""
+    if config.reader and task.has_answers:
+        import torch
+
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return load_reader(config.reader, config.encoding.precision, device), list(names)
+    return None, [name for name in names if name not in READ]
+
+
+def _embedded(task, judged: Judged, embed: Callable) -> Iterator[tuple[str, Part, np.ndarray, Vectors]]:
+    """Yield each part with its embeddings; a text is encoded once, however many parts it is in."""
+    parts = judged.parts.values()
+    corpora = {id(part.documents): part.documents for part in parts}
+    queries = embed(list(chain.from_iterable(part.queries for part in parts)), task.prefixes[0], "query")
+    documents = embed(list(chain.from_iterable(corpora.values())), task.prefixes[1], "passage")
+    starts = dict(zip(corpora, np.cumsum([0, *map(len, corpora.values())]).tolist(), strict=False))
+    first = 0
+    for code, part in judged.parts.items():
+        own = documents.rows[starts[id(part.documents)] :][: len(part.documents)]
+        yield code, part, queries[first : first + len(part.queries)], Vectors(documents.folder, own)
+        first += len(part.queries)
+
+
+def _recall(queries, documents, part: Part, found: Found, config: SearchConfig) -> float:
+    """Return the share of the exact first 100 documents of the first `_SAMPLE` queries that the search found."""
+    width = min(100, found.rows.shape[1])
+    exact = search(queries[:_SAMPLE], documents, part.document_ids, width, SearchConfig(device=config.device))
+    return recall_of(Found(found.rows[:_SAMPLE, :width], found.scores[:_SAMPLE, :width]), exact)
+
+
+def _measured(part: Part, found: Found, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Return float64 [B] of each measure: ir-measures', whose tie rule is that of the search, or by answer strings."""
+    out = {}
+    split = {name: name.rpartition("_at_") for name in names}
+    by_qrels = {name: _BY_QRELS[base] @ int(cut) for name, (base, _, cut) in split.items() if base in _BY_QRELS}
+    if by_qrels:
+        out |= _by_qrels(part, found, by_qrels)
+    hits = {name: int(cut) for name, (base, _, cut) in split.items() if base == "hit_rate"}
+    if hits:
+        ranks = first_hits(found.rows[:, : max(hits.values())], part.documents, part.answers)
+        out |= {name: ((ranks > 0) & (ranks <= cut)).astype(np.float64) for name, cut in hits.items()}
+    return out
+
+
+def _by_qrels(part: Part, found: Found, measures: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    run = {
+        query: {part.document_ids[row]: float(score) for row, score in zip(rows, scores, strict=True) if row >= 0}
+        for query, rows, scores in zip(part.query_ids, found.rows.tolist(), found.scores, strict=True)
+    }
+    number = {name: row for row, name in enumerate(part.query_ids)}
+    names = {str(value): key for key, value in measures.items()}
+    out = {key: np.zeros(len(number)) for key in measures}
+    for value in ir_measures.iter_calc(list(measures.values()), part.qrels, run):
+        out[names[str(value.measure)]][number[value.query_id]] = value.value
+    return out
+
+
+def read_answers(reader: Reader, part: Part, found: Found, count: int) -> list[str]:
+    """Return the reader's answer to each query out of its first `count` documents; ranks share the queries."""
+    rows = range(rank(), len(part.queries), world_size())
+    texts = [[part.documents[number] for number in found.rows[row, :count].tolist() if number >= 0] for row in rows]
+    shares = gather_objects(reader.read([part.queries[row] for row in rows], texts))
+    out = [""] * len(part.queries)
+    for number, share in enumerate(shares):
+        out[number :: world_size()] = share
+    return out
+
+
+def _judged_answers(answers: Sequence[str], part: Part, language: str, names: Sequence[str]) -> dict[str, np.ndarray]:
+    pairs = list(zip(answers, part.answers, strict=True))
+    return {
+        name: np.array([READ[name](answer, truths, language) for answer, truths in pairs])
+        for name in names
+        if name in READ
+    }
+
+
+def _codes(setting, codes) -> list[str]:
+    """Return the parts that belong to a setting."""
+    same = {code: len(set(code.split(">"))) == 1 for code in codes}
+    return [code for code in codes if setting.pools not in ("same", "other") or same[code] == (setting.pools == "same")]
+
+
+def _cell(code: str) -> str:
+    return code if ">" in code else f"{code}>{code}"
+
+
+def _setting(setting, values: Mapping[str, Mapping[str, np.ndarray]], names: Sequence[str]) -> dict[str, Any]:
+    """Return each measure's mean over parts, and that of each part over its queries."""
+    measures = {}
+    for name in (name for name in setting.measures if name in names):
+        cells = {_cell(code): float(values[code][name].mean()) for code in _codes(setting, values)}
+        measures[name] = {"mean": float(np.mean(list(cells.values()))) if cells else None, "cells": cells}
+    return {"measures": measures}
+
+
+def _per_query(task, judged: Judged, values: Mapping[str, Mapping[str, np.ndarray]]) -> pa.Table:
+    tables = []
+    for setting in task.settings:
+        for code in _codes(setting, judged.parts):
+            part, count = judged.parts[code], len(judged.parts[code].query_ids)
+            query_language, pool = _cell(code).split(">")
+            columns = {
+                "setting": [setting.name] * count,
+                "query": list(part.query_ids),
+                "question": [name if judged.parallel else f"{code} {name}" for name in part.query_ids],
+                "query_language": [query_language] * count,
+                "pool": [pool] * count,
+                "pool_size": np.full(count, len(part.document_ids)),
+            }
+            tables.append(pa.table({**columns, **values[code]}))
+    return pa.concat_tables(tables)
+
+
+def _write_run(path: Path, part: Part, found: Found, depth: int) -> None:
+    with atomic_file(path) as file:
+        for query, rows, scores in zip(part.query_ids, found.rows[:, :depth].tolist(), found.scores, strict=True):
+            names = [part.document_ids[row] for row in rows if row >= 0]
+            ranked = enumerate(zip(names, scores, strict=False), 1)
+            file.writelines(f"{query} Q0 {name} {place} {score} hybrid\n" for place, (name, score) in ranked)
+
+
+def _write_qrels(path: Path, part: Part) -> None:
+    """Write a part's judgments; one whose passages are judged by answer strings has none."""
+    if part.qrels:
+        with atomic_file(path) as file:
+            for query, judged in part.qrels.items():
+                file.writelines(f"{query} 0 {name} {grade}\n" for name, grade in judged.items())
+
+
+def _write_map(folder: Path, task: str, measure: str, values: Mapping[str, Mapping[str, np.ndarray]]) -> None:
+    """Draw a measure by language of query and documents, where there are pairs of them."""
+    pairs = {tuple(code.split(">")): float(found[measure].mean()) for code, found in values.items() if ">" in code}
+    if pairs:
+        names = sorted({code for pair in pairs for code in pair})
+        grid = np.array([[pairs.get((query, pool), np.nan) for pool in names] for query in names])
+        title = f"{task}: {measure}"
+        heat_map(folder / "map.png", grid, names, title, "language of the passages", "language of the queries")

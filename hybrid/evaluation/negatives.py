@@ -1,0 +1,164 @@
+"""Which of the documents found for a question are its hard negatives. B questions, K documents found for each."""
+
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+import numpy as np
+
+from hybrid.evaluation.collection import Collection
+from hybrid.evaluation.search import Found
+from hybrid.runtime.errors import InputError
+
+
+@dataclass
+class MiningConfig:
+    """Which candidates are kept as negatives."""
+
+    count: int = 8
+    """Negatives of each pair at the most."""
+    first_rank: int = 1
+    """Rank, among the candidates, from which negatives are taken."""
+    last_rank: int = 100
+    """Rank up to which they are taken."""
+    margin: float = 0.0
+    """A negative's score is below the positive's by more than this."""
+    ratio: float = 1.0
+    """A negative's score is below this share of the positive's."""
+    languages: Literal["own", "others", "both"] = "both"
+    """Language of the negatives, as seen from the question."""
+    query_max_length: int = 64
+    """Tokens of a question."""
+    passage_max_length: int = 256
+    """Tokens of a paragraph."""
+    filter: str | None = None
+    """Cross-encoder (sequence classification, directory or hub id) that removes candidates it takes for answers."""
+    filter_below: float = 0.5
+    """A negative's probability of being an answer, by the cross-encoder, is below this."""
+    filter_depth: int = 24
+    """Candidates of each question, those ranked first of all that passed the other tests, that it reads."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.first_rank <= self.last_rank:
+            raise InputError(
+                f"mining.first_rank is {self.first_rank}, last_rank {self.last_rank}; expected 1 <= first <= last."
+            )
+        if self.filter and self.filter_depth < self.count:
+            raise InputError(
+                f"mining.filter_depth is {self.filter_depth}, less than mining.count ({self.count}); the filter has to "
+                "read as many candidates as are kept, or more."
+            )
+
+
+@dataclass(frozen=True)
+class Mined:
+    """The negatives of each question, documents by row; how many were kept by rank; what became of all candidates."""
+
+    negatives: list[list[int]]
+    ranks: Counter
+    counts: Counter
+
+
+Relevance = Callable[[np.ndarray], np.ndarray]
+"""Pairs (query row, document row), int64 [n, 2], to the probability that the document answers the query, [n]."""
+
+
+def document_groups(collection: Collection) -> np.ndarray:
+    """Return int64 [documents]: the same number for documents that answer a question in common, in any language."""
+    parent = list(range(len(collection.documents)))
+
+    def root(row: int) -> int:
+        while parent[row] != row:
+            parent[row] = parent[parent[row]]
+            row = parent[row]
+        return row
+
+    first: dict[int, int] = {}
+    for query, document in collection.relevant.tolist():
+        question = int(collection.question[query])
+        parent[root(document)] = root(first.setdefault(question, document))
+    return np.array([root(row) for row in range(len(parent))])
+
+
+def normalised(text: str) -> str:
+    """Return text for comparing answers with passages: NFKD, lower case, single spaces."""
+    return " ".join(unicodedata.normalize("NFKD", text).casefold().split())
+
+
+def positives(collection: Collection) -> np.ndarray:
+    """Return int64 [queries], a document in the query's own language that answers it, -1 where there is none."""
+    query, document = collection.relevant.T
+    own = collection.documents.language[document] == collection.queries.language[query]
+    found = np.full(len(collection.queries), -1, np.int64)
+    found[query[own]] = document[own]
+    return found
+
+
+def choose(
+    collection: Collection,
+    answers: Sequence[set[str]],
+    found: Found,
+    config: MiningConfig,
+    relevance: Relevance | None = None,
+) -> Mined:
+    """Choose negatives among the first documents of each question.
+
+    Args:
+        answers: `normalised` answers of each question number, in all languages.
+        found: the first documents of each query, in order; the positive among them, or its score is unknown and the
+            query keeps no negative.
+        relevance: of the cross-encoder; None leaves it out.
+    """
+    reasons = _reasons(collection, found, config)
+    texts = [normalised(text) for text in collection.documents.texts]
+    most = config.filter_depth if relevance else config.count
+    places, counts = [], Counter()
+    for query, row in enumerate(reasons == ""):
+        strings, taken = answers[int(collection.question[query])], 0
+        for column in np.flatnonzero(row).tolist():
+            if taken == most:
+                reasons[query, column] = "enough already"
+            elif any(answer in texts[found.rows[query, column]] for answer in strings):
+                reasons[query, column] = "contains the answer"
+            else:
+                places.append((query, column))
+                taken += 1
+    query, column = np.array(places, np.int64).reshape(-1, 2).T
+    if relevance:
+        answer = relevance(np.stack([query, found.rows[query, column]], axis=1)) >= config.filter_below
+        reasons[query[answer], column[answer]] = "an answer to the cross-encoder"
+        query, column = query[~answer], column[~answer]
+        order = np.arange(len(query)) - np.searchsorted(query, query)
+        reasons[query[order >= config.count], column[order >= config.count]] = "enough already"
+        query, column = query[order < config.count], column[order < config.count]
+    reasons[query, column] = "kept"
+    counts = Counter(dict(zip(*(part.tolist() for part in np.unique(reasons, return_counts=True)), strict=True)))
+    ends = np.searchsorted(query, np.arange(len(reasons) + 1))
+    rows = found.rows[query, column].tolist()
+    negatives = [rows[start:stop] for start, stop in pairwise(ends.tolist())]
+    return Mined(negatives, Counter((column + 1).tolist()), counts)
+
+
+def _reasons(collection: Collection, found: Found, config: MiningConfig) -> np.ndarray:
+    """Return str [B, K], why a candidate is no negative as far as ranks, scores, groups and languages tell, or ''."""
+    group, language = document_groups(collection), collection.documents.language
+    positive = positives(collection)
+    here = found.rows == positive[:, None]
+    known = here.any(axis=1) & (positive >= 0)
+    score = np.where(known, found.scores[np.arange(len(here)), here.argmax(axis=1)], np.nan)[:, None]
+    own = language[found.rows] == collection.queries.language[:, None]
+    rank = np.arange(1, found.rows.shape[1] + 1)
+    reasons = np.full(found.rows.shape, "", dtype="U32")
+    if config.languages != "both":
+        reasons[own != (config.languages == "own")] = "other language" if config.languages == "own" else "own language"
+    with np.errstate(invalid="ignore"):
+        near = (found.scores >= score - config.margin) | (found.scores >= config.ratio * score)
+    reasons[near] = "too near to the positive"
+    reasons[group[found.rows] == group[positive][:, None]] = "same group"
+    reasons[~known] = "positive not found"
+    reasons[:, (rank < config.first_rank) | (rank > config.last_rank)] = "outside the window"
+    reasons[found.rows < 0] = "beyond the pool"
+    return reasons

@@ -1,0 +1,77 @@
+"""Signals that ask a job to stop: the first at the next boundary of all ranks, a second one at once.
+
+The launcher forwards SIGTERM to its ranks, Slurm and terminals signal the launcher and the ranks alike, and a launcher
+that is killed forwards nothing: so signals in quick succession are one, and a launcher that is gone counts as a signal.
+"""
+
+import os
+import select
+import signal
+import sys
+import threading
+import time
+from typing import NoReturn
+
+from hybrid.runtime.processes import ask_to_stop
+
+INTERRUPTED = 75
+"""Exit status of a rank that was asked to stop and has saved what it could (EX_TEMPFAIL: run it again)."""
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+SAME_SECONDS = 2.0
+"""Signals this soon after the first are the same request, come another way."""
+
+
+def listen() -> None:
+    """From now on the signals are requests; called once, in the main thread, before anything expensive."""
+    end, start = os.pipe()
+    os.set_blocking(start, False)
+    for number in SIGNALS:
+        signal.signal(number, _leave_to_thread)
+    # Python's handlers wait while the main thread is in a collective call; what is written here arrives at once.
+    signal.set_wakeup_fd(start, warn_on_full_buffer=False)
+    os.register_at_fork(after_in_child=lambda: signal.set_wakeup_fd(-1))
+    launcher = os.getppid() if {"TORCHELASTIC_RUN_ID", "ACCELERATE_MIXED_PRECISION"} & os.environ.keys() else None
+    threading.Thread(target=_wait, args=(end, launcher), name="signals", daemon=True).start()
+
+
+def ignore_in_worker() -> None:
+    """Let a process that makes batches live through signals that are sent to all, and die with its rank."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    if sys.platform == "linux":
+        import ctypes
+
+        set_death_signal = 1
+        ctypes.CDLL(None).prctl(set_death_signal, signal.SIGKILL)
+
+
+def leave(status: int) -> NoReturn:
+    """End this process with a status that no signal changes any more: the launcher, seeing one rank end, sends some."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    sys.exit(status)
+
+
+def _leave_to_thread(*_) -> None:
+    pass
+
+
+def _wait(end: int, launcher: int | None) -> None:
+    first = None
+    while True:
+        ready, _, _ = select.select([end], [], [], 1.0)
+        now = time.monotonic()
+        if launcher and os.getppid() != launcher:
+            launcher = None
+            first = first or now
+            ask_to_stop("the launcher is gone")
+        for number in os.read(end, 64) if ready else b"":
+            if number not in SIGNALS:
+                continue
+            name = signal.Signals(number).name
+            if first is None:
+                first = now
+                ask_to_stop(name)
+            elif now - first > SAME_SECONDS:
+                print(f"{name}, the second request: ending at once", file=sys.stderr, flush=True)
+                os._exit(128 + number)

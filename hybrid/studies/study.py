@@ -1,0 +1,186 @@
+"""What a study file says: a question, arms, scales, and the comparison that answers it."""
+
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from hybrid.runtime.errors import InputError, nearest
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+
+
+@dataclass
+class Comparison:
+    """One figure by which the question is answered: the best of `of` beside each of `against`."""
+
+    task: str
+    """Name of a task, as its folder of results is called."""
+    setting: str
+    """Setting of the task: multilingual, monolingual, to_eng ..."""
+    measure: str
+    """Measure of the setting that has a value for each query."""
+    of: list[str]
+    """Arms of which the best is taken."""
+    against: list[str]
+    """Arms that it is held against."""
+    lower_is_better: bool = False
+    """The measure is a distance."""
+
+
+@dataclass
+class Arm:
+    """One way of training, or an encoder as it is."""
+
+    about: str = ""
+    """What it is, in a few words."""
+    recipe: dict[str, Any] = field(default_factory=dict)
+    """What changes in the base recipe."""
+    zero_shot: bool = False
+    """Score model.name as it is; there is nothing to train, and so one run whatever the seeds."""
+    seen: list[str] | None = None
+    """Languages whose queries count as seen in training; unset takes those of the mixture that was trained on."""
+
+
+@dataclass
+class Scale:
+    """What a study takes at one size."""
+
+    base: list[str]
+    """Recipes that are laid over one another, relative to the repository."""
+    recipe: dict[str, Any] = field(default_factory=dict)
+    """Changes to the base that all arms share."""
+    tasks: list[str] = field(default_factory=list)
+    """What every arm is scored on."""
+    data_dir: str = "${HYBRID_DATA}"
+    """Folder that holds a folder per task."""
+    sample: dict[str, int] = field(default_factory=dict)
+    """Of a folder below data_dir, score every n-th article (SQuAD's and LAReQA's form) or line, from the first."""
+    mlqa_from: str | None = None
+    """Folder in LAReQA's form out of which the files of the task mlqa are made, sampled as that folder is."""
+    mlqa_languages: list[str] | None = None
+    """Its languages; unset takes those of MLQA that are there."""
+    seeds: int = 1
+    """Seeds where the command names no number."""
+    arms: dict[str, Arm | None] = field(default_factory=dict)
+    """Arms that are other ones at this scale; null leaves one out."""
+    comparisons: list[Comparison] | None = None
+    """Comparisons at this scale, where they are other ones."""
+    notes: list[str] = field(default_factory=list)
+    """What a reader has to know of the figures: what stands in for what, what was seen in training."""
+
+    @property
+    def own_data(self) -> bool:
+        """Whether the benchmarks lie in a folder that the study makes."""
+        return bool(self.sample or self.mlqa_from)
+
+
+@dataclass
+class Study:
+    """A declared grid of runs."""
+
+    question: str
+    """What is asked."""
+    arms: dict[str, Arm]
+    """By name."""
+    scales: dict[str, Scale]
+    """By name: tiny, small, full, and others that the file declares."""
+    comparisons: list[Comparison]
+    """The first one answers the question; the others stand beside it."""
+    measures: list[str]
+    """Measures of the report's tables."""
+    means: list[str] = field(default_factory=list)
+    """Measures that have no value for each query and so no interval: those of groups of languages, and of BUCC."""
+    by_language: Literal["", "seen", "consistency"] = ""
+    """A further table. seen: figures of seen and of unseen query languages; consistency: whether a question is answered
+    alike in all languages."""
+    path: Path = Path()
+    """Where it was read from."""
+
+    @property
+    def name(self) -> str:
+        """The file's name without its ending."""
+        return self.path.stem
+
+    def arms_at(self, scale: str) -> dict[str, Arm]:
+        """Return the arms of a scale."""
+        arms = self.arms | self.scales[scale].arms
+        return {name: arm for name, arm in arms.items() if arm is not None}
+
+    def comparisons_at(self, scale: str) -> list[Comparison]:
+        """Return the comparisons of a scale."""
+        own = self.scales[scale].comparisons
+        return self.comparisons if own is None else own
+
+
+def names() -> list[str]:
+    """Return the names of the studies that come with the project."""
+    return sorted(path.stem for path in HERE.glob("*.yaml"))
+
+
+def read_study(name: str) -> Study:
+    """Read a study by its name, or by the path of a file that ends in .yaml.
+
+    Raises InputError, which names file and key, for what is unknown, missing, or named but not declared.
+    """
+    path = Path(name) if name.endswith(".yaml") else HERE / f"{name}.yaml"
+    if not path.exists():
+        known = names()
+        raise InputError(f"study {name!r} is not known{nearest(name, known)}; there are {', '.join(known)}.")
+    try:
+        value = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: is no valid YAML ({' '.join(str(error).split())}); mend it.") from error
+    study = _study(path, value)
+    study.path = path
+    _check(study)
+    return study
+
+
+def _study(path: Path, value: Any) -> Study:
+    from jsonargparse import ArgumentError, ArgumentParser
+
+    from hybrid.config import sentence
+
+    if not isinstance(value, dict):
+        raise InputError(f"{path}: holds no keys; expected question, arms, scales, comparisons and measures.")
+    _check_keys(path, "", value, Study)
+    for key, kind in (("arms", Arm), ("scales", Scale)):
+        for name, inner in (value.get(key) or {}).items():
+            _check_keys(path, f"{key}.{name}.", inner, kind)
+            for arm, own in (inner.get("arms") or {}).items() if kind is Scale else ():
+                _check_keys(path, f"{key}.{name}.arms.{arm}.", own or {}, Arm)
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(Study, skip={"path"})
+    try:
+        return Study(**parser.instantiate(parser.parse_object(value)).as_dict())
+    except ArgumentError as error:
+        raise InputError(f"{path}: {sentence(error, parser)}") from error
+
+
+def _check_keys(path: Path, place: str, value: Any, kind: type) -> None:
+    if not isinstance(value, dict):
+        raise InputError(
+            f"{path}: {place.rstrip('.')} is {value!r}; expected keys such as {next(iter(kind.__annotations__))}."
+        )
+    known = [item.name for item in fields(kind) if item.name != "path"]
+    for key in value:
+        if key not in known:
+            raise InputError(
+                f"{path}: {place}{key} is not known{nearest(str(key), known)}; known are {', '.join(known)}."
+            )
+
+
+def _check(study: Study) -> None:
+    """Raise InputError where a comparison names an arm that a scale has not."""
+    for scale in study.scales:
+        arms = study.arms_at(scale)
+        for number, comparison in enumerate(study.comparisons_at(scale)):
+            for arm in (*comparison.of, *comparison.against):
+                if arm not in arms:
+                    raise InputError(
+                        f"{study.path}: comparisons[{number}] names the arm {arm!r}{nearest(arm, arms)}, which scale "
+                        f"{scale} has not; it has {', '.join(arms)}."
+                    )

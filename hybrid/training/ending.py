@@ -1,0 +1,86 @@
+"""How a training job ends: well, asked to stop, with an error, or because another rank has died."""
+
+from pathlib import Path
+
+from hybrid.runtime.files import disk_fault
+from hybrid.runtime.interruption import INTERRUPTED, leave
+from hybrid.runtime.logs import log
+from hybrid.runtime.processes import (
+    Interrupted,
+    barrier,
+    gather_objects,
+    no_boundaries,
+    rank,
+    stop_reasons,
+    world_size,
+)
+from hybrid.runtime.tracking import Tracker
+from hybrid.runtime.watchdog import Watchdog
+from hybrid.training.folder import mark_interrupted
+
+FAREWELL_SECONDS = 10.0
+"""Time for the tracking server, and again for a copy, where the launcher waits to kill; the journal keeps the rest."""
+COPY_SECONDS = 600.0
+"""Time for the last copy of a checkpoint at the end of a run."""
+
+
+class Ending:
+    """A context manager around the job; its `tracker` and `loop` are set once there are some. Every rank enters it."""
+
+    def __init__(self, folder: Path, stall_seconds: float):
+        self.folder = folder
+        self.tracker: Tracker | None = None
+        self.loop = None
+        self.watchdog = None
+        if world_size() > 1:
+            self.watchdog = Watchdog(rank(), world_size(), stall_seconds, lambda: self._untrack("FAILED"))
+            barrier()
+            self.watchdog.start()
+
+    def __enter__(self) -> "Ending":
+        return self
+
+    def __exit__(self, kind, error, trace) -> None:
+        if error is None:
+            self._close()
+            return
+        try:
+            if isinstance(error, Interrupted):
+                self._stop()
+        except RuntimeError as raised:
+            # A rank has gone while the others were still saving.
+            error = raised
+        if self.watchdog and isinstance(error, RuntimeError) and not disk_fault(error):
+            print(f"rank {rank()}: {type(error).__name__}: {str(error).splitlines()[0]}", flush=True)
+            self.watchdog.await_verdict()
+        self._untrack("FAILED")
+
+    def _close(self) -> None:
+        if self.loop:
+            self.loop.close(COPY_SECONDS)
+        if self.tracker:
+            self.tracker.close()
+        if self.watchdog:
+            self.watchdog.close()
+
+    def _stop(self) -> None:
+        """Save, mark the run as interrupted, and end this process with its own status."""
+        with no_boundaries():
+            step = self.loop.progress.step if self.loop else 0
+            if self.loop:
+                self.loop.save()
+            asked = ", ".join(sorted({reason for each in gather_objects(stop_reasons()) for reason in each}))
+            mark_interrupted(self.folder, step, asked)
+            self._untrack("KILLED")
+            if self.loop:
+                self.loop.close(FAREWELL_SECONDS)
+            log(f"interrupted ({asked}) after {step} steps; --resume goes on with {self.folder}")
+            # Together: the launcher ends the other ranks as soon as one is gone.
+            barrier()
+        if self.watchdog:
+            self.watchdog.close()
+        leave(INTERRUPTED)
+
+    def _untrack(self, status: str) -> None:
+        if self.tracker:
+            self.tracker.close(status, FAREWELL_SECONDS)

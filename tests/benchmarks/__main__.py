@@ -1,0 +1,32 @@
+"""`HYBRID_DATA=... python -m tests.benchmarks NAME ...`: one benchmark, with its flags."""
+
+from argparse import ArgumentParser
+from functools import partial
+from pathlib import Path
+
+from tests.benchmarks import data, training, zero
+
+BENCHMARKS = {
+    "train": (training, training.run),
+    "cached": (training, partial(training.run, cached=True)),
+    "data": (data, data.run),
+    "zero": (zero, zero.run),
+}
+
+
+def main() -> None:
+    """Run what is named."""
+    parser = ArgumentParser(prog="python -m tests.benchmarks")
+    names = parser.add_subparsers(dest="name", required=True)
+    for name, (module, run) in BENCHMARKS.items():
+        one = names.add_parser(name, help=module.__doc__)
+        one.add_argument("--repeats", type=int, default=5)
+        one.add_argument("--out", type=Path, default=Path("runs/benchmarks"), help="folder of the JSON files")
+        module.add_arguments(one)
+        one.set_defaults(run=run)
+    given = parser.parse_args()
+    given.run(given)
+
+
+if __name__ == "__main__":
+    main()

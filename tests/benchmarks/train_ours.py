@@ -1,0 +1,79 @@
+"""Started by accelerate: a few training steps of this project. One argument, JSON; prints JSON of times and memory."""
+
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+
+import yaml
+
+from hybrid.config import read_config
+from hybrid.data.load import load_corpora
+from hybrid.runtime.launch import start
+from hybrid.runtime.processes import gather_objects
+from hybrid.training.batches import make_batches
+from hybrid.training.engine import Engine
+from tests.benchmarks.suite import memory_gb
+from train import make_collator, make_encoder, make_sampler
+
+
+def recipe(given: dict) -> dict:
+    """Return the recipe that does the benchmark's work."""
+    model = {"dropout": 0.0, "query_prefix": "query: ", "passage_prefix": "passage: "} | given["model"]
+    return {
+        "data": {
+            "sets": {"pairs": {"format": "pairs", "files": given["pairs"], "columns": {"lang": "=en"}}},
+            "passage": "paragraph",
+            "query_max_length": given["length"],
+            "passage_max_length": given["length"],
+            "cache": given["cache"],
+        },
+        "mixture": {"monolingual": 1},
+        "model": model,
+        "objective": {"temperature": 0.02},
+        "training": {
+            "steps": given["steps"],
+            "global_batch": given["batch"],
+            "learning_rate": 2e-5,
+            "precision": given["precision"],
+            "cache_tokens": given.get("cache_tokens"),
+        },
+    }
+
+
+def main(given: dict) -> dict:
+    """Do the steps; the median leaves the first out, in which kernels are chosen."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "recipe.yaml"
+        path.write_text(yaml.safe_dump(recipe(given)), encoding="utf-8")
+        config = read_config(["--config", str(path)])
+    accelerator = start(config.training.precision, 0)
+    data = load_corpora(config.data)
+    sampler = make_sampler(config, data)
+    encoder = make_encoder(config, data).to(accelerator.device)
+    collator = make_collator(config, data, encoder)
+    engine = Engine(encoder, config.objective, config.training, accelerator)
+    seconds, ids, tokens, loss, last = [], [], [], 0.0, time.perf_counter()
+    for step, batch in enumerate(make_batches(sampler, collator, config.training.workers)):
+        result = engine.step(batch, step)
+        value = result.loss.item()
+        now = time.perf_counter()
+        seconds.append(now - last)
+        tokens.append(int(batch.queries.lengths.sum() + batch.passages.lengths.sum()))
+        if step == 0:
+            loss, ids = value, [data.train[0].item_name(item) for item in batch.rows[:, 1].tolist()]
+        last = now
+    return {
+        "world": accelerator.num_processes,
+        "seconds": median(seconds[1:] or seconds),
+        "tokens": median(tokens[1:] or tokens) * accelerator.num_processes,
+        "memory_gb": sum(gather_objects(memory_gb())),
+        "first_loss": loss,
+        "ids": ids,
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(json.loads(sys.argv[1]))))

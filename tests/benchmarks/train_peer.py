@@ -1,0 +1,110 @@
+"""Started by accelerate: the same training steps by sentence-transformers' trainer. One argument, JSON; prints JSON."""
+
+import json
+import os
+import sys
+import time
+from statistics import median
+
+import torch
+from datasets import Dataset
+from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
+from sentence_transformers.losses import CachedMultipleNegativesRankingLoss, MultipleNegativesRankingLoss
+from transformers import TrainerCallback
+
+from tests.benchmarks.suite import memory_gb
+
+PROMPTS = {"query": "query: ", "passage": "passage: "}
+
+
+class Clock(TrainerCallback):
+    """Seconds of each step, data included."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+        self.last = 0.0
+
+    def on_train_begin(self, *_, **__) -> None:
+        """Start with the first batch."""
+        self.last = time.perf_counter()
+
+    def on_step_end(self, *_, **__) -> None:
+        """Take the time since the step before."""
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        now = time.perf_counter()
+        self.seconds.append(now - self.last)
+        self.last = now
+
+
+def load(given: dict) -> SentenceTransformer:
+    """Return the same encoder, without dropout."""
+    settings = {"attention_probs_dropout_prob": 0.0, "hidden_dropout_prob": 0.0}
+    model = SentenceTransformer(given["model"]["name"], device=None, config_kwargs=settings)
+    model.max_seq_length = given["length"]
+    if given["model"].get("freeze_embeddings"):
+        model[0].auto_model.embeddings.word_embeddings.requires_grad_(False)
+    return model
+
+
+def main(given: dict) -> dict:
+    """Train on the pairs in the file's order."""
+    with open(given["pairs"], encoding="utf-8") as lines:
+        pairs = [json.loads(line) for line in lines]
+    world = int(os.environ.get("WORLD_SIZE", 1))
+    model = load(given)
+    if given.get("ids"):
+        return {"first_loss": loss_of(model, pairs, given["ids"])}
+    count = given["steps"] * given["batch"]
+    rows = Dataset.from_dict({name: [pair[name] for pair in pairs[:count]] for name in ("query", "passage")})
+    settings = SentenceTransformerTrainingArguments(
+        output_dir=given["cache"],
+        max_steps=given["steps"],
+        per_device_train_batch_size=given["batch"] // world,
+        learning_rate=2e-5,
+        weight_decay=0.01,
+        max_grad_norm=1.0,
+        bf16=given["precision"] == "bf16",
+        use_cpu=not torch.cuda.is_available(),
+        ddp_backend="gloo" if world > 1 and not torch.cuda.is_available() else None,
+        dataloader_num_workers=1,
+        prompts=PROMPTS,
+        report_to="none",
+        save_strategy="no",
+        disable_tqdm=True,
+        logging_strategy="no",
+    )
+    many = world > 1
+    if given.get("cache_tokens"):
+        chunk = max(1, given["cache_tokens"] // given["length"])
+        loss = CachedMultipleNegativesRankingLoss(model, 50.0, mini_batch_size=chunk, gather_across_devices=many)
+    else:
+        loss = MultipleNegativesRankingLoss(model, 50.0, gather_across_devices=many)
+    clock = Clock()
+    trainer = SentenceTransformerTrainer(model, settings, train_dataset=rows, loss=loss, callbacks=[clock])
+    trainer.train()
+    memory = [None] * world
+    if many:
+        torch.distributed.all_gather_object(memory, memory_gb())
+    return {
+        "world": trainer.accelerator.num_processes,
+        "seconds": median(clock.seconds[1:] or clock.seconds),
+        "memory_gb": sum(memory) if many else memory_gb(),
+    }
+
+
+def loss_of(model: SentenceTransformer, pairs: list[dict], ids: list[str]) -> float:
+    """Return the loss of one batch of these pairs, in fp32."""
+    by_id = {pair["id"]: pair for pair in pairs}
+    chosen = [by_id[name] for name in ids]
+    features = [
+        {key: value.to(model.device) for key, value in model.tokenize(texts).items() if hasattr(value, "to")}
+        for texts in ([PROMPTS[side] + pair[side] for pair in chosen] for side in ("query", "passage"))
+    ]
+    return MultipleNegativesRankingLoss(model, 50.0)(features, None).item()
+
+
+if __name__ == "__main__":
+    result = main(json.loads(sys.argv[1]))
+    if int(os.environ.get("RANK", 0)) == 0:
+        print(json.dumps(result))

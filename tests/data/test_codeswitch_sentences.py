@@ -1,0 +1,54 @@
+"""Code-switching by sentence: each is the text's own, or that of the item's own translation at its place."""
+
+from dataclasses import replace
+
+from hybrid.data.codeswitch import CodeSwitch, switched
+from hybrid.data.codeswitch_config import CodeSwitchConfig
+from hybrid.data.config import DatasetConfig
+from hybrid.data.load import load_corpora
+from tests.data.toy import ARTICLES, TRANSLATED, make_config, write
+
+
+def test_sentences_are_those_of_the_item_s_own_translation(tmp_path):
+    config = make_config(tmp_path, {"en": ARTICLES, "de": TRANSLATED})
+    corpora = load_corpora(config).train
+    settings = replace(config, codeswitch=CodeSwitchConfig(sentences=True, probability=0.5))
+    switch, corpus = CodeSwitch(settings, corpora), corpora[0]
+    item = [corpus.item_name(item) for item in range(len(corpus))].index("b1")
+    english, german = ARTICLES["Bridge"][0][0], TRANSLATED["Bridge"][0][0]
+    ours, theirs = english.split(". "), german.split(". ")
+    seen = set()
+    for key in range(60):
+        text = switched(english, switch.replacements(0, item, "passage", "en", english, key))
+        pieces = text.split(". ")
+        assert all(piece in (a, b) for piece, a, b in zip(pieces, ours, theirs, strict=True))
+        seen.add(tuple(piece == b for piece, b in zip(pieces, theirs, strict=True)))
+    assert len(seen) == 8
+    alone = [corpus.item_name(item) for item in range(len(corpus))].index("m1")
+    assert switch.replacements(0, alone, "passage", "en", ARTICLES["Moon"][0][0], 1) == []
+
+
+def test_lines_of_aligned_documents_are_switched_one_by_one(tmp_path):
+    lines = {"en": "Good day.\nSnow fell. It was cold.\n", "de": "Guten Tag.\nSchnee fiel. Es war kalt.\n"}
+    files = {code: write(tmp_path / f"own.{code}", text) for code, text in lines.items()}
+    config = make_config(tmp_path, {"en": ARTICLES}, codeswitch=CodeSwitchConfig(sentences=True, probability=0.5))
+    config.sets = {"own": DatasetConfig(format="bitext", files=files, lines_per_text=2)}
+    switch, whole = CodeSwitch(config, load_corpora(config).train), lines["en"].strip()
+    found = {switched(whole, switch.replacements(0, 0, "passage", "en", whole, key)) for key in range(40)}
+    assert found == {
+        f"{a}\n{b}"
+        for a in ("Good day.", "Guten Tag.")
+        for b in ("Snow fell. It was cold.", "Schnee fiel. Es war kalt.")
+    }
+
+
+def test_a_translation_with_another_number_of_sentences_is_left_alone(tmp_path):
+    english, german = "Snow fell. It was cold.", "Schnee fiel. Es war kalt. Niemand kam."
+    files = {
+        "en": {"A": [(english, [("1", "What fell?", "Snow")])]},
+        "de": {"A": [(german, [("1", "Was?", "Schnee")])]},
+    }
+    config = make_config(tmp_path, files, codeswitch=CodeSwitchConfig(sentences=True, probability=1.0))
+    switch = CodeSwitch(config, load_corpora(config).train)
+    assert switch.replacements(0, 0, "passage", "en", english, 1) == []
+    assert switched("What fell?", switch.replacements(0, 0, "query", "en", "What fell?", 1)) == "Was?"

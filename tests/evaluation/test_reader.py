@@ -1,0 +1,151 @@
+"""A reader: its windows cover the passage, its spans are the passage's own words, it learns, and bad input is told."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import BertConfig, BertForQuestionAnswering
+
+import evaluate
+from hybrid.evaluation import reader as command
+from hybrid.evaluation.reader import Example, ReaderTraining, fine_tune, held_out_scores, split, training_rows
+from hybrid.evaluation.reading import Reader, cut, load_reader, reader_key
+from hybrid.runtime.errors import InputError
+from tests.evaluation.conftest import byte_tokenizer
+
+SAMPLE = Path(__file__).parents[2] / "hybrid" / "sample"
+LONG = " ".join(f"word{number}" for number in range(60))
+
+
+def network(tokenizer):
+    torch.manual_seed(0)
+    shape = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    return BertForQuestionAnswering(BertConfig(vocab_size=len(tokenizer), pad_token_id=1, **shape)).eval()
+
+
+def example(passage: str, answer: str, article: str = "a") -> Example:
+    return Example("en", article, "which?", passage, answer, passage.index(answer))
+
+
+def test_windows_overlap_and_cover_the_whole_passage():
+    windows = cut(byte_tokenizer(), ["which word?", "short?"], [LONG, "tiny"], 64)
+    assert max(map(len, windows.ids)) <= 64
+    assert windows.pair[-1] == 1
+    first = np.concatenate([spans for spans, pair in zip(windows.offsets, windows.pair, strict=True) if pair == 0])
+    covered = {place for start, stop in first[first[:, 0] >= 0] for place in range(start, stop)}
+    assert covered == set(range(len(LONG)))
+
+
+def test_a_question_that_is_too_long_leaves_half_the_window_to_the_passage():
+    windows = cut(byte_tokenizer(), [LONG], ["the passage"], 64)
+    assert all((offsets[:, 0] >= 0).any() for offsets in windows.offsets)
+
+
+def test_training_rows_point_at_the_answer_and_nothing_else():
+    tokenizer = byte_tokenizer()
+    answers = [*(f"word{number}" for number in range(10, 60)), "alles"]
+    examples = [example("über alles" if answer == "alles" else LONG, answer) for answer in answers]
+    rows = training_rows(tokenizer, examples, 64)
+    assert rows
+    for row in rows:
+        span = row["input_ids"][row["start_positions"] : row["end_positions"] + 1]
+        assert tokenizer.decode(span).strip() in answers
+
+
+def test_an_answer_is_the_best_span_of_the_best_window_of_all_passages():
+    tokenizer = byte_tokenizer()
+    model = network(tokenizer)
+    found = Reader(model, tokenizer, "fp32").read(["which?"], [[LONG, "other words"]])[0]
+    best = (-np.inf, "")
+    for passage in (LONG, "other words"):
+        windows = cut(tokenizer, ["which?"], [passage], 384)
+        for ids, offsets in zip(windows.ids, windows.offsets, strict=True):
+            with torch.no_grad():
+                out = model(input_ids=torch.tensor([ids]))
+            for first in range(len(ids)):
+                for last in range(first, min(first + 30, len(ids))):
+                    if offsets[first, 0] >= 0 and offsets[last, 0] >= 0:
+                        score = float(out.start_logits[0, first] + out.end_logits[0, last])
+                        best = max(best, (score, passage[offsets[first, 0] : offsets[last, 1]].strip()))
+    assert found == best[1]
+
+
+def test_a_query_without_a_passage_has_an_empty_answer():
+    tokenizer = byte_tokenizer()
+    assert Reader(network(tokenizer), tokenizer, "fp32").read(["a?", "b?"], [[], ["text"]])[0] == ""
+
+
+def test_a_reader_learns_where_answers_stand():
+    tokenizer = byte_tokenizer()
+    examples = [example(f"{'x' * (n % 7)} # {chr(97 + n)} end", f"{chr(97 + n)}") for n in range(20)]
+    model = network(tokenizer)
+    config = ReaderTraining(steps=60, batch=20, learning_rate=5e-3, precision="fp32", freeze_embeddings=False)
+    fine_tune(model, tokenizer, training_rows(tokenizer, examples, 64), config)
+    assert held_out_scores(Reader(model.eval(), tokenizer, "fp32"), examples)["exact_match"] > 0.8
+
+
+def test_no_article_is_both_trained_on_and_held_out():
+    examples = [example(f"text {n}", "text", article=f"article {n % 9}") for n in range(90)]
+    kept, held = split(examples, ReaderTraining(held_out=0.2, held_out_questions=15))
+    assert not {e.article for e in kept} & {e.article for e in held}
+    assert (len(kept), len(held)) == (70, 15)
+    with pytest.raises(InputError, match="holds 1 articles"):
+        split(examples[:1], ReaderTraining())
+
+
+@pytest.fixture
+def arguments(tmp_path):
+    """An encoder's directory and a SQuAD file of three articles."""
+    tokenizer = byte_tokenizer()
+    network(tokenizer).bert.save_pretrained(tmp_path / "encoder")
+    tokenizer.save_pretrained(tmp_path / "encoder")
+    articles = []
+    for n in range(3):
+        question = {"id": str(n), "question": "when?", "answers": [{"text": str(n), "answer_start": 6}]}
+        paragraph = {"context": f"it is {n} o'clock", "qas": [question]}
+        articles.append({"title": f"t{n}", "paragraphs": [paragraph]})
+    (tmp_path / "train.json").write_text(json.dumps({"data": articles}))
+    places = ["--model", str(tmp_path / "encoder"), "--data", str(tmp_path / "train.json")]
+    settings = ["--training.steps", "2", "--training.batch", "2", "--training.precision", "fp32"]
+    return [*places, "--out", str(tmp_path / "reader"), *settings]
+
+
+def test_the_command_leaves_a_reader_that_can_be_loaded(arguments, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["reader", *arguments])
+    command.main()
+    assert "held out: F1" in capsys.readouterr().out
+    about = json.loads((tmp_path / "reader" / "reader.json").read_text())
+    assert (about["steps"], about["scores"]["questions"]) == (2, 1)
+    loaded = load_reader(str(tmp_path / "reader"), "fp32", torch.device("cpu"))
+    assert loaded.read(["when?"], [["it is 9 o'clock"]])[0] in "it is 9 o'clock"
+    assert reader_key(str(tmp_path / "reader")) != reader_key("some/hub-id") == "some/hub-id"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (["--data", "nowhere.json"], "there is no such file"),
+        (["--out", "."], "is there already"),
+    ],
+)
+def test_bad_input_is_told_in_one_sentence_with_status_two(arguments, monkeypatch, capsys, change, message):
+    monkeypatch.setattr(sys, "argv", ["reader", *arguments, *change])
+    with pytest.raises(SystemExit, match="2"):
+        command.main()
+    assert message in capsys.readouterr().out
+
+
+def test_a_directory_that_is_no_model_is_told(tmp_path):
+    with pytest.raises(InputError, match=r"--reader .*: cannot be loaded"):
+        load_reader(str(tmp_path), "fp32", torch.device("cpu"))
+
+
+def test_evaluate_takes_a_reader_and_refuses_one_that_no_task_needs(tmp_path):
+    places = ["--model", str(tmp_path), "--data_dir", str(SAMPLE), "--tasks", "parallel:heldout.{language}.json"]
+    arguments = evaluate.read_arguments([*places, "--reader", "DIR", "--evaluation.reader_passages", "3"])
+    assert (arguments.evaluation.reader, arguments.evaluation.reader_passages) == ("DIR", 3)
+    with pytest.raises(InputError, match=r"--reader DIR: none of the tasks has answers to read; mlqa does"):
+        evaluate.evaluate(arguments)

@@ -1,0 +1,92 @@
+"""The answer says what the comparison shows: better, worse, or nothing where the spread allows nothing."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from hybrid.studies.answer import answer
+from hybrid.studies.data import means_table
+from hybrid.studies.languages import consistency, consistency_table, seen_table
+from hybrid.studies.study import Comparison
+from tests.studies.conftest import QUESTIONS, write_result
+
+ASKED = Comparison("toy", "monolingual", "map", of=["new", "newer"], against=["old"])
+
+
+def ranks(*pattern: int) -> np.ndarray:
+    return np.resize(pattern, (QUESTIONS, 2))
+
+
+GOOD, BAD = ranks(1, 1, 1, 2), ranks(3, 2, 4, 5)
+MIXED, ALSO = ranks(1, 3, 2, 1, 4, 1), ranks(3, 1, 1, 2, 1, 4)
+
+
+@pytest.mark.parametrize(
+    ("new", "old", "verdict", "words"),
+    [
+        ([GOOD, GOOD], [BAD, BAD], "Yes.", "so better"),
+        ([BAD, BAD], [GOOD, GOOD], "No.", "so worse"),
+        ([MIXED], [ALSO], "The spread allows no answer.", "against old the spread allows no answer"),
+        ([GOOD, BAD], [BAD, ranks(2, 2, 2, 3)], "The spread allows no answer.", "the sign changes between seeds"),
+    ],
+)
+def test_a_difference_counts_where_interval_test_and_seeds_agree(arm, new, old, verdict, words):
+    found = answer(ASKED, {"new": arm("new", *new), "old": arm("old", *old)})
+    assert found.verdict == verdict
+    assert words in found.sentence()
+    assert f"{len(new)} seeds" in found.sentence() or "one run" in found.sentence()
+    assert "without newer" in found.sentence()
+
+
+def test_the_best_of_several_arms_is_held_against_the_others_and_each_is_named(arm):
+    recipes = {"new": arm("new", MIXED), "newer": arm("newer", GOOD), "old": arm("old", BAD)}
+    found = answer(ASKED, recipes)
+    assert found.best.recipe == "newer"
+    assert "newer is the best of new, newer" in found.sentence()
+    assert found.others[0].row.difference == pytest.approx(found.others[0].row.mean - found.best.mean)
+
+
+def test_of_a_distance_the_lower_one_is_better(arm):
+    asked = Comparison("toy", "monolingual", "map", of=["new"], against=["old"], lower_is_better=True)
+    found = answer(asked, {"new": arm("new", BAD), "old": arm("old", GOOD)})
+    assert (found.verdict, "below old" in found.sentence()) == ("Yes.", True)
+
+
+@pytest.mark.parametrize("asked", [ASKED, Comparison("toy", "monolingual", "f1", ["new"], ["old"])])
+def test_without_the_runs_or_the_figure_there_is_no_answer(arm, asked):
+    recipes = {"new": arm("new", GOOD)} if asked is ASKED else {"new": arm("new", GOOD), "old": arm("old", BAD)}
+    assert answer(asked, recipes).verdict == "None yet."
+    assert "no answer yet" in answer(asked, recipes).sentence()
+
+
+def test_consistency_is_the_overlap_of_right_answers_over_pairs_of_languages(arm):
+    both, first, none = [1, 1], [1, 9], [9, 9]
+    recipe = arm("new", np.array([both] * 30 + [first] * 10 + [none] * 20))
+    asked = Comparison("toy", "monolingual", "precision_at_1", ["new"], [])
+    assert consistency(recipe, asked) == pytest.approx(30 / 40)
+    line = consistency_table(asked, [recipe]).splitlines()[-1]
+    cells = [cell.strip() for cell in line.strip("|").split("|")]
+    assert cells == ["new", "0.5833", "0.5000", "0.6667", "0.0833", "0.7500"]
+
+
+def test_seen_and_unseen_query_languages_are_told_apart(arm):
+    recipe = arm("new", np.array([[1, 2]] * QUESTIONS))
+    asked = Comparison("toy", "monolingual", "map", ["new"], [])
+    cells = [
+        cell.strip() for cell in seen_table(asked, [recipe], [{"de", "fr"}]).splitlines()[-1].strip("|").split("|")
+    ]
+    assert cells == ["new", "de", "1.0000 (1.0000 to 1.0000)", "0.5000 (0.5000 to 0.5000)"]
+
+
+def test_measures_without_values_for_each_query_are_shown_as_the_mean_over_seeds(tmp_path):
+    jobs = {"new": [SimpleNamespace(arm="new", folder=tmp_path / f"s{seed}") for seed in (0, 1)]}
+    for seed, job in enumerate(jobs["new"]):
+        for stage in ("before", "after"):
+            folder = job.folder / "results" / stage / "toy"
+            write_result(folder, GOOD)
+            text = (folder / "scores.json").read_text()
+            (folder / "scores.json").write_text(text.replace("0.25", str(0.25 + 0.5 * seed if stage == "after" else 9)))
+    line = means_table(jobs, ["accuracy_some"]).splitlines()[-1]
+    assert [cell.strip() for cell in line.strip("|").split("|")] == ["toy/monolingual accuracy_some new", "0.5000", "3"]
+    assert means_table(jobs, ["other"]) is None

@@ -1,0 +1,145 @@
+"""A study end to end as users start it, and what is left to do of runs that did not end."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from mlflow.tracking import MlflowClient
+
+from hybrid.runtime.errors import InputError
+from hybrid.studies.jobs import Choice, resolve
+from hybrid.studies.run import commands, locked, log_file, shown
+from hybrid.studies.study import read_study
+from tests.launch import ROOT, environment
+from tests.studies.test_studies import STUDY, written  # noqa: F401
+
+TASK = "parallel-paragraphs-sample-heldout"
+
+
+def study_file(folder: Path) -> Path:
+    """Write a study of an arm that is trained, and the same encoder scored as it is."""
+    asked = {"task": TASK, "setting": "multilingual", "measure": "map", "of": ["trained"], "against": ["as-it-is"]}
+    model = {"name": str(folder / "runs" / "trained-s0" / "model"), "from_scratch": None}
+    shipped = read_study("batching").scales["tiny"]
+    scale = {"base": shipped.base, "tasks": shipped.tasks, "data_dir": shipped.data_dir}
+    value = STUDY | {
+        "arms": {
+            "trained": {"about": "six steps", "recipe": {"training": {"steps": 6}}},
+            "as-it-is": {"zero_shot": True, "recipe": {"model": model}},
+        },
+        "comparisons": [asked, asked | {"of": ["as-it-is"], "against": ["trained"]}],
+        "scales": {"tiny": scale | {"notes": ["The figures mean nothing."]}},
+    }
+    path = folder / "mine.yaml"
+    path.write_text(yaml.safe_dump(value, sort_keys=False))
+    return path
+
+
+def studies(folder: Path, *arguments: str) -> str:
+    command = [sys.executable, "-m", "hybrid.studies", "run", str(folder / "mine.yaml"), "--scale", "tiny"]
+    command += ["--runs_dir", str(folder / "runs"), "--reports_dir", str(folder / "reports"), *arguments]
+    variables = {"MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}", "XDG_CACHE_HOME": str(folder / "cache")}
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment(**variables), capture_output=True, text=True, timeout=1500, check=False
+    )
+    logs = "".join(path.read_text()[-2000:] for path in (folder / "runs").glob("logs/*"))
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:] + logs
+    return done.stdout
+
+
+@pytest.mark.timeout(3000)
+def test_a_study_runs_what_is_not_done_reports_it_and_is_one_family_in_mlflow(tmp_path):
+    study_file(tmp_path)
+    printed = studies(tmp_path, "--accelerate", "one_process")
+    assert "trained-s0: run 1 of 2" in printed
+    assert "world size 1" in (tmp_path / "runs" / "logs" / "trained-s0.log").read_text()
+    report = (tmp_path / "reports" / "mine-tiny.md").read_text()
+    for part in (
+        "Does it?",
+        "The spread allows no answer.",
+        "The figures mean nothing.",
+        "six steps",
+        "sample",
+        "--seeds 1",
+    ):
+        assert part in report
+    plots = re.findall(r"!\[.*?\]\((.*?)\)", report)
+    assert plots
+    assert all((tmp_path / "reports" / plot).stat().st_size > 1000 for plot in plots)
+    scores = next((tmp_path / "runs" / "trained-s0").rglob(f"{TASK}/scores.json"))
+    mean = json.loads(scores.read_text())["settings"]["multilingual"]["measures"]["map"]["mean"]
+    for arm in ("trained", "as-it-is"):
+        assert re.search(rf"\| map {arm} +\| {mean:.4f} \|", report)
+    again = studies(tmp_path, "--accelerate", "one_process")
+    assert "run 1 of" not in again
+    assert (tmp_path / "reports" / "mine-tiny.md").read_text() == report
+    client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path / 'mlflow.db'}")
+    runs = client.search_runs([client.get_experiment_by_name("hybrid").experiment_id])
+    parents = [run for run in runs if run.data.tags["job"] == "study"]
+    children = [run for run in runs if run.data.tags["job"] != "study"]
+    assert len(parents) == 1
+    assert {run.data.tags["arm"] for run in children} == {"trained", "as-it-is"}
+    assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parents[0].info.run_id}
+    assert parents[0].data.metrics[f"trained/{TASK}/multilingual/map"] == pytest.approx(mean)
+    assert "mine-tiny.md" in {item.path for item in client.list_artifacts(parents[0].info.run_id)}
+
+
+@pytest.fixture
+def choice(tmp_path) -> Choice:
+    return Choice("tiny", tmp_path / "runs", 1)
+
+
+@pytest.fixture
+def job(written, choice):  # noqa: F811
+    study = written("scales", "tiny", "tasks", to=["parallel-paragraphs:sample/heldout.*.json"])
+    return resolve(study, choice)[0]
+
+
+def flags(job, choice) -> list[str]:
+    return [argument for argument in commands(job, choice, "any.yaml")[0] if argument in ("--resume", "--overwrite")]
+
+
+def test_a_run_starts_goes_on_from_its_checkpoint_or_starts_anew_if_it_was_ours(job, choice):
+    assert flags(job, choice) == []
+    job.folder.mkdir(parents=True)
+    (job.folder / "tracking.jsonl").write_text("")
+    with pytest.raises(InputError, match="this command did not start"):
+        commands(job, choice, "any.yaml")
+    log_file(job, choice).parent.mkdir(parents=True)
+    log_file(job, choice).write_text("started")
+    assert flags(job, choice) == ["--overwrite"]
+    (job.folder / "checkpoints" / "step-3").mkdir(parents=True)
+    assert flags(job, choice) == ["--resume"]
+
+
+def test_a_finished_training_without_a_tasks_scores_is_only_scored(job, choice):
+    job.folder.mkdir(parents=True)
+    (job.folder / "finished.json").write_text("{}")
+    (only,) = commands(job, choice, "any.yaml")
+    assert "evaluate.py" in only
+    told = yaml.safe_load(Path(only[-1]).read_text())
+    assert told["model"] == [str(job.config.folder / "model")]
+    assert told["tasks"] == job.tasks
+    scored = job.folder / "results" / "after" / TASK
+    scored.mkdir(parents=True)
+    (scored / "scores.json").write_text("{}")
+    assert job.done()
+    assert commands(job, choice, "any.yaml") == []
+
+
+def test_printed_commands_are_those_that_run_and_their_files_resolve_to_the_arm(job, choice):
+    (arguments,) = commands(job, choice, "accelerate_configs/one_process.yaml")
+    assert shown(arguments).startswith("accelerate launch --config_file accelerate_configs/one_process.yaml train.py")
+    assert Path(arguments[-1]).read_text() == job.config.text
+
+
+def test_two_commands_never_run_the_same_runs_at_once(choice):
+    with locked(choice), pytest.raises(InputError, match="another command runs this study"), locked(choice):
+        pass
+    with locked(choice):
+        assert os.path.exists(choice.runs / ".lock")

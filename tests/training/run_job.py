@@ -1,0 +1,121 @@
+"""Started by accelerate: a job of toy steps that goes on until it is asked to stop, or until STEPS are done.
+
+Arguments: folder, where the marker "here" is to be printed (start-up, steps, evaluation), steps. The pids of ranks and
+of the processes that make their batches go to folder/pids.
+"""
+
+import os
+import sys
+import time
+from pathlib import Path
+
+from hybrid.runtime.errors import InputError
+from hybrid.runtime.interruption import listen
+from hybrid.runtime.launch import start
+from hybrid.runtime.logs import log, progress
+from hybrid.runtime.processes import barrier, rank, world_size
+from hybrid.runtime.tracking import Tracker, TrackingConfig
+from hybrid.training.batches import make_batches
+from hybrid.training.config import ObjectiveConfig, TrainingConfig
+from hybrid.training.ending import Ending
+from hybrid.training.engine import Engine
+from hybrid.training.folder import open_folder
+from hybrid.training.loop import Hooks, Loop
+from hybrid.training.realised import Realised
+from tests.training.toy import toy_batch, toy_encoder
+
+SILENT_SECONDS = 15.0
+
+
+class ToySampler:
+    """The numbers of steps."""
+
+    def __init__(self, steps: int):
+        self.start, self.steps = 0, steps
+
+    def state_dict(self, step: int) -> dict:
+        return {"step": step}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.start = state["step"]
+
+    def __iter__(self):
+        return iter(range(self.start, self.steps))
+
+
+class Collate:
+    """Makes the toy batch of a step, slowly."""
+
+    def __init__(self, folder: Path, rank: int, world_size: int):
+        self.folder, self.rank, self.world_size = folder, rank, world_size
+
+    def __call__(self, step: int):
+        note_pid(self.folder, f"worker-{self.rank}")
+        time.sleep(0.05)
+        return toy_batch(step, 8, self.rank, self.world_size)
+
+
+def note_pid(folder: Path, name: str) -> None:
+    """Write this process's pid, so that whoever reads it meanwhile finds it whole."""
+    part = folder / f"{name}.part"
+    part.write_text(str(os.getpid()))
+    part.replace(folder / "pids" / name)
+
+
+def uneven_work(name: str, units: int) -> None:
+    """Work of other lengths on each rank: the others wait for the last one."""
+    with progress(units, name, "units") as bar:
+        for _ in range(units * rank() + 1):
+            time.sleep(0.05)
+            bar.update()
+    barrier()
+
+
+def train(folder: Path, place: str, steps: int) -> None:
+    accelerator = start("fp32", seed=0)
+    assert world_size() == 2
+    (folder / "pids").mkdir(parents=True, exist_ok=True)
+    note_pid(folder, f"rank-{rank()}")
+    with Ending(folder / "run", stall_seconds=600) as ending:
+        ending.watchdog.silent_seconds = SILENT_SECONDS
+        if place == "start-up":
+            log("here")
+            uneven_work("reading", 10_000)
+        open_folder(folder / "run", overwrite=False)
+        uri = f"sqlite:///{folder / 'mlflow.db'}"
+        tracking = TrackingConfig(uri=uri, enabled=place != "steps without tracking")
+        ending.tracker = tracker = Tracker(folder / "run", "job", tracking)
+        config = TrainingConfig(
+            steps=steps,
+            learning_rate=1e-3,
+            global_batch=8,
+            log_every=2,
+            evaluate_every=4,
+            checkpoint_every=5,
+            workers=1,
+        )
+        engine = Engine(toy_encoder(dropout=0.1), ObjectiveConfig(), config, accelerator)
+        sampler = ToySampler(steps)
+
+        def evaluate(encoder, step: int) -> dict[str, float]:
+            if place == "evaluation" and step == 8:
+                log("here")
+                uneven_work("evaluating", 10_000)
+            return {"score": float(step)}
+
+        hooks = Hooks(evaluate=evaluate, state=lambda step: {"sampler": sampler.state_dict(step)})
+        ending.loop = loop = Loop(config, engine, hooks, Realised(["toy"]), folder / "run", tracker)
+        loop.resume(sampler)
+        if place.startswith("steps"):
+            log("here")
+        loop.run(make_batches(sampler, Collate(folder, rank(), world_size()), config.workers))
+        state = engine.module.state_dict()
+        log(f"weights {sum(float(value.double().abs().sum()) for value in state.values())!r}")
+
+
+if __name__ == "__main__":
+    listen()
+    try:
+        train(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))
+    except InputError as error:
+        sys.exit(str(error))

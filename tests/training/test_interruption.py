@@ -1,0 +1,182 @@
+"""A job that is asked to stop saves and ends alike on all ranks; one that loses a rank stops and says which."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from mlflow.tracking import MlflowClient
+
+from hybrid.runtime import tracking
+from tests.launch import ROOT, environment
+
+SCRIPT = Path(__file__).parent / "run_job.py"
+PATIENCE = 240
+"""Seconds that a slow machine may take to come to a mark."""
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are looked up in /proc")
+
+
+class Job:
+    """Two ranks under accelerate's launcher."""
+
+    def __init__(self, folder: Path, place: str = "", steps: int = 1000, mark: str | None = None):
+        """`place` is where the job prints "here"; wait for a line that begins with `mark`."""
+        command = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch", "--multi_gpu"]
+        command += ["--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+        command += ["--main_process_port", "0", str(SCRIPT), str(folder), place, str(steps)]
+        launcher = {"TORCH_ELASTIC_SHUTDOWN_TIMEOUT": "60", "PET_SIGNALS_TO_HANDLE": "SIGTERM,SIGINT,SIGUSR1"}
+        variables = environment(ACCELERATE_USE_CPU="true", **launcher)
+        self.folder, self.log = folder, folder / f"log-{time.monotonic_ns()}"
+        folder.mkdir(exist_ok=True)
+        with open(self.log, "w") as log:
+            self.launcher = subprocess.Popen(
+                command, cwd=folder, env=variables | {"PYTHONPATH": str(ROOT)}, stdout=log, stderr=log
+            )
+        if mark:
+            self.await_line(mark)
+
+    def output(self) -> str:
+        return self.log.read_text()
+
+    def await_line(self, mark: str) -> None:
+        end = time.monotonic() + PATIENCE
+        while not any(line.startswith(mark) for line in self.output().splitlines()):
+            assert self.launcher.poll() is None, self.output()
+            assert time.monotonic() < end, self.output()
+            time.sleep(0.05)
+
+    def pid(self, name: str) -> int:
+        return int((self.folder / "pids" / name).read_text())
+
+    def send(self, name: str, number: int) -> None:
+        os.kill(self.launcher.pid if name == "launcher" else self.pid(name), number)
+
+    def end(self) -> str:
+        """Wait for all processes to be gone; returns what was printed."""
+        self.launcher.wait(PATIENCE)
+        left, end = [1], time.monotonic() + 120
+        while left and time.monotonic() < end:
+            left = [file.name for file in (self.folder / "pids").iterdir() if alive(int(file.read_text()))]
+            time.sleep(0.1)
+        assert not left, f"{left} outlived the job: {self.output()}"
+        return self.output()
+
+    def interrupted(self) -> dict:
+        return json.loads((self.folder / "run" / "interrupted.json").read_text())
+
+    def weights(self) -> str:
+        return next(line for line in self.end().splitlines() if line.startswith("weights"))
+
+
+def alive(pid: int) -> bool:
+    try:
+        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except OSError:
+        return False
+
+
+def statuses(output: str) -> list[int]:
+    """Return the exit statuses of ranks that the launcher tells."""
+    return [int(line.split(":")[1].split()[0]) for line in output.splitlines() if line.strip().startswith("exitcode")]
+
+
+def status_in_mlflow(folder: Path) -> str:
+    # What a slow store had no time for waits in the journal.
+    assert tracking.main([str(folder / "run")]) == 0
+    client = MlflowClient(tracking_uri=f"sqlite:///{folder / 'mlflow.db'}")
+    return client.search_runs([client.get_experiment_by_name("hybrid").experiment_id])[0].info.status
+
+
+@pytest.mark.parametrize("asked", [["rank-1"], ["launcher", "rank-0", "rank-1", "worker-0", "worker-1"]])
+def test_a_signal_to_one_rank_or_as_slurm_does_to_all_ends_all_at_the_same_step_with_a_checkpoint(tmp_path, asked):
+    job = Job(tmp_path, "steps", mark="step 6")
+    for name in asked:
+        job.send(name, signal.SIGUSR1)
+    output = job.end()
+    step = job.interrupted()["step"]
+    assert job.interrupted()["reason"] == "SIGUSR1"
+    assert step >= 6
+    state = json.loads((tmp_path / "run" / "checkpoints" / f"step-{step}" / "state.json").read_text())
+    assert (state["progress"]["step"], state["world_size"]) == (step, 2)
+    # A launcher that was signalled itself ends with that and tells no status.
+    assert set(statuses(output)) == ({75} if "launcher" not in asked else set())
+    assert "--resume goes on" in output
+    assert status_in_mlflow(tmp_path) == "KILLED"
+
+
+def test_a_job_stopped_in_an_evaluation_ends_as_if_it_had_not_been(tmp_path):
+    whole = Job(tmp_path / "whole", "", 12)
+    assert whole.weights()
+    job = Job(tmp_path / "stopped", "evaluation", 12, mark="here")
+    job.send("launcher", signal.SIGTERM)
+    job.end()
+    assert job.interrupted() == {"step": 8, "reason": "SIGTERM"}
+    again = Job(tmp_path / "stopped", "", 12)
+    assert again.weights() == whole.weights()
+    assert "resumed at step 8" in again.output()
+    assert status_in_mlflow(tmp_path / "stopped") == "FINISHED"
+    assert not (tmp_path / "stopped" / "run" / "interrupted.json").exists()
+
+
+def test_a_signal_in_the_start_ends_it_though_ranks_have_uneven_work(tmp_path):
+    job = Job(tmp_path, "start-up", mark="here")
+    job.send("rank-1", signal.SIGTERM)
+    assert set(statuses(job.end())) == {75}
+
+
+def test_a_second_signal_ends_a_rank_at_once_even_where_it_waits_for_another(tmp_path):
+    job = Job(tmp_path, "steps without tracking", mark="step 4")
+    job.send("rank-0", signal.SIGSTOP)
+    job.send("rank-1", signal.SIGTERM)
+    time.sleep(3)
+    assert alive(job.pid("rank-1"))
+    job.send("rank-1", signal.SIGTERM)
+    output = job.end()
+    assert "the second request: ending at once" in output
+    assert 128 + signal.SIGTERM in statuses(output)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_rank_that_dies_or_freezes_is_named_with_its_step_and_the_others_stop(tmp_path, number):
+    job = Job(tmp_path, "steps", mark="step 4")
+    job.send("rank-1", number)
+    output = job.end()
+    sentence = next(line for line in output.splitlines() if line.startswith("error: "))
+    assert re.search(r"rank 1 \(last seen .*; pid \d+ on .*rank 0 is .*step \d+ and stops", sentence), sentence
+    assert 76 in statuses(output)
+    assert status_in_mlflow(tmp_path) == "FAILED"
+
+
+def test_ranks_whose_launcher_is_killed_save_and_end(tmp_path):
+    job = Job(tmp_path, "steps without tracking", mark="step 4")
+    job.send("launcher", signal.SIGKILL)
+    job.end()
+    assert job.interrupted()["reason"] == "the launcher is gone"
+
+
+def test_two_launchers_find_each_other_by_the_file_for_two_nodes(tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch"]
+    command += ["--config_file", str(ROOT / "accelerate_configs" / "nodes_2x8.yaml"), "--num_processes", "2"]
+    command += ["--main_process_ip", "127.0.0.1", "--main_process_port", str(port)]
+    variables = environment(ACCELERATE_USE_CPU="true")
+    nodes = []
+    for number in range(2):
+        line = [*command, "--machine_rank", str(number), str(SCRIPT), str(tmp_path), "steps without tracking", "4"]
+        with open(tmp_path / f"node-{number}", "w") as log:
+            nodes.append(subprocess.Popen(line, cwd=tmp_path, env=variables, stdout=log, stderr=log))
+    try:
+        assert [node.wait(PATIENCE) for node in nodes] == [0, 0]
+    finally:
+        for node in nodes:
+            node.terminate()
+    assert any("weights" in (tmp_path / f"node-{number}").read_text() for number in range(2))

@@ -1,0 +1,133 @@
+"""The roofline: it counts what the log line counts, reads the last run, and warns of the slower precision."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from hybrid.config import read_config
+from hybrid.runtime.errors import InputError
+from hybrid.training import roofline
+from hybrid.training.plan_memory import Layout
+from hybrid.training.plan_step import Lengths
+from hybrid.training.roofline_terms import Rates, Term, terms
+
+TINY = ["--config", "hybrid/recipes/quickstart.yaml", "--config", "hybrid/recipes/tiny.yaml"]
+LENGTHS = Lengths(10, 30)
+
+
+def config(*flags: str):
+    return read_config([*TINY, *flags])
+
+
+def by_name(found: list[Term]) -> dict[str, Term]:
+    return {term.name: term for term in found}
+
+
+@pytest.mark.parametrize("world", [1, 4])
+def test_the_operations_are_those_of_the_log_line(world):
+    from hybrid.training.plan_encoder import anatomy
+
+    recipe = config()
+    costs, rows = anatomy(recipe.model).costs, recipe.training.global_batch // world
+    lengths = torch.tensor([LENGTHS.query] * rows + [LENGTHS.passage] * rows)
+    expected = costs.training(lengths) + costs.scores(rows, rows * world)
+    counted = sum(term.operations for term in terms(recipe, world, LENGTHS, Layout("DDP")))
+    assert counted == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_gradient_cache_does_one_forward_pass_more():
+    plain, cached = terms(config(), 1, LENGTHS, Layout("DDP")), config("--training.cache_tokens", "64")
+    again = by_name(terms(cached, 1, LENGTHS, Layout("DDP")))["forward passes done again"].operations
+    parts = by_name(plain)
+    three = sum(parts[name].operations for name in parts if name.startswith(("attention", "feed")))
+    assert again * 3 == pytest.approx(three)
+
+
+def test_frozen_embeddings_spare_their_gradient_and_their_update():
+    whole, frozen = (
+        by_name(terms(config("--model.freeze_embeddings", flag), 1, LENGTHS, Layout("DDP")))
+        for flag in ("false", "true")
+    )
+    entries = 2000 * 32
+    assert whole["AdamW"].moved - frozen["AdamW"].moved == 28 * entries
+    assert whole["embeddings"].moved - frozen["embeddings"].moved >= 4 * entries
+
+
+def test_zero_spreads_the_update_and_sends_what_it_has_to():
+    ddp, two, three = (by_name(terms(config(), 4, LENGTHS, Layout(name, stage))) for name, stage in STAGES)
+    assert two["AdamW"].moved == ddp["AdamW"].moved / 4
+    sent = [part[f"communication ({name})"].sent for part, (name, _) in zip((ddp, two, three), STAGES, strict=True)]
+    assert sent[0] == sent[1] == pytest.approx(sent[2] * 2 / 3)
+
+
+STAGES = [("DDP", None), ("ZeRO-2", 2), ("ZeRO-3", 3)]
+
+
+def test_the_bound_is_the_longer_of_computing_and_sending():
+    parts = [Term("products", operations=8.0, moved=1.0), Term("copies", moved=6.0), Term("sending", sent=5.0)]
+    assert Rates(operations=2.0, memory=3.0, link=1.0).bound(parts) == 4 + 2
+    assert Rates(operations=2.0, memory=3.0, link=0.5).bound(parts) == 10
+
+
+def journal(folder, batch: int = 16) -> None:
+    events = [
+        {"kind": "params", "values": {"training.global_batch": str(batch), "world_size": "2"}},
+        {
+            "kind": "metrics",
+            "values": {"train/pairs_per_second": 1.0, "train/tokens_per_second": 9.0, "train/mfu": 0.1},
+        },
+        {
+            "kind": "metrics",
+            "values": {"train/pairs_per_second": 8.0, "train/tokens_per_second": 352.0, "train/mfu": 0.3},
+        },
+        {"kind": "metrics", "values": {"dev/multilingual/map": 0.5}},
+    ]
+    folder.mkdir(exist_ok=True)
+    (folder / "tracking.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
+
+
+def test_the_last_rates_of_the_journal_are_held_against_the_bound(tmp_path, monkeypatch, capsys):
+    journal(tmp_path / "run")
+    monkeypatch.setattr(roofline, "measure", lambda device, precision, link: Rates(1e9, 1e9, link))
+    monkeypatch.setattr(roofline, "measured_flops", lambda device, dtype: 2e9 if dtype == torch.float32 else 1e9)
+    assert roofline.main([*TINY, "--run", str(tmp_path / "run")]) == 0
+    printed = capsys.readouterr().out
+    assert "16 pairs on 2 ranks, queries of 12 and passages of 32 tokens on average, fp32" in printed
+    assert "last run: 2.0000 s a step" in printed
+    assert "binds, by operations" in printed
+    assert "warning" not in printed
+
+
+def test_a_run_of_another_batch_or_none_is_refused(tmp_path):
+    journal(tmp_path / "run", batch=99)
+    with pytest.raises(InputError, match=r"training.global_batch 99, the recipe has 16"):
+        roofline.last_run(tmp_path / "run", config())
+    with pytest.raises(InputError, match=r"holds no tracking.jsonl"):
+        roofline.last_run(tmp_path / "absent", config(), required=True)
+    assert roofline.last_run(tmp_path / "absent", config()) is None
+    journal(tmp_path / "run")
+    run = roofline.last_run(tmp_path / "run", config())
+    with pytest.raises(InputError, match=r"--ranks is 4, but the run had 2"):
+        roofline.check(config(), run, 4, 1.0)
+
+
+def test_the_slower_precision_is_warned_of(monkeypatch):
+    monkeypatch.setattr(roofline, "measured_flops", lambda device, dtype: 160e9 if dtype == torch.float32 else 88e9)
+    device = torch.device("cpu")
+    assert any("fp32 are 1.8 times as fast" in line for line in roofline.slower_precision(device, "bf16"))
+    assert len(roofline.slower_precision(device, "fp32")) == 1
+
+
+def test_rates_are_measured_in_seconds_and_positive():
+    rates = roofline.measure(torch.device("cpu"), "fp32", 1e9)
+    assert min(rates.operations, rates.memory) > 1e8
+
+
+def test_mean_lengths_share_the_runs_tokens_as_the_limits_do():
+    run = roofline.LastRun(seconds=1.0, tokens=44.0, world=2, mfu=0.1)
+    assert roofline.mean_lengths(config(), run) == Lengths(12, 32)
+    hard = config("--data.passage", "sentence_in_paragraph", "--data.hard_negatives", "1")
+    assert roofline.mean_lengths(hard, replace(run, tokens=76.0)) == Lengths(12, 32)
+    assert roofline.mean_lengths(config(), None) == Lengths(24, 64)
