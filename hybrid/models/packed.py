@@ -1,52 +1,21 @@
 """The forward pass on packed texts: no padding is computed, where the hardware has attention for texts of any length.
 
-XLM-R's and BERT's family run through transformers' registered attention functions on torch's variable-length kernel
-(CUDA, bf16 or fp16). Shapes: N texts, T tokens of all of them, H heads, E dimensions of a head, D dimensions.
+XLM-R's and BERT's family run on torch's variable-length kernel (CUDA, bf16 or fp16). Shapes: N texts, T tokens of all
+of them, D dimensions.
 """
 
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.nn.attention.varlen import varlen_attn
 
+from hybrid.models.attention import NAME, register
 from hybrid.models.config import ModelConfig
 from hybrid.runtime.errors import InputError
 from hybrid.runtime.ragged import Ragged
 
-NAME = "padded_or_packed"
-"""The attention function below, by which transformers finds it."""
-
 _FAMILIES = ("xlm-roberta", "roberta", "camembert", "bert", "xlm-roberta-xl")
 """Architectures whose attention takes no bias and whose positions can be given."""
-
-
-def attention(module, query, key, value, attention_mask, scaling=None, dropout=0.0, starts=None, longest=None, **rest):
-    """Transformers' attention function: packed texts where `starts` is given, else padded ones by torch's sdpa.
-
-    Args:
-        query, key, value: [1, H, T, E] of packed texts.
-        starts: int32 [N + 1], where each text starts, and T.
-        longest: tokens of the longest text.
-    """
-    if starts is None:
-        from transformers.integrations.sdpa_attention import sdpa_attention_forward
-
-        return sdpa_attention_forward(
-            module, query, key, value, attention_mask, scaling=scaling, dropout=dropout, **rest
-        )
-    query_THE, key_THE, value_THE = (part[0].transpose(0, 1) for part in (query, key, value))
-    mixed_THE = varlen_attn(query_THE, key_THE, value_THE, starts, starts, longest, longest, scale=scaling)
-    return mixed_THE[None], None
-
-
-def register() -> None:
-    """Make the attention function known to transformers; its masks are sdpa's."""
-    from transformers import AttentionInterface, AttentionMaskInterface
-    from transformers.masking_utils import sdpa_mask
-
-    AttentionInterface.register(NAME, attention)
-    AttentionMaskInterface.register(NAME, sdpa_mask)
 
 
 def implementation(architecture, config: ModelConfig) -> str:
@@ -56,14 +25,13 @@ def implementation(architecture, config: ModelConfig) -> str:
     """
     if config.attention not in ("auto", "packed"):
         return config.attention
-    reason = _obstacle(architecture)
-    if reason is None:
-        register()
-    if config.attention == "packed":
-        reason = reason or _dropout_reason(architecture)
-        if reason:
-            raise InputError(f"model.attention is packed, but {reason}; leave it at auto.")
-    return "sdpa" if reason else NAME
+    reason = _unknown(architecture)
+    if config.attention == "packed" and (obstacle := reason or _no_kernel() or _dropout_reason(architecture)):
+        raise InputError(f"model.attention is packed, but {obstacle}; leave it at auto.")
+    if reason:
+        return "sdpa"
+    register()
+    return NAME
 
 
 def runs_packed(backbone: nn.Module, tokens: Ragged) -> bool:
@@ -75,12 +43,16 @@ def runs_packed(backbone: nn.Module, tokens: Ragged) -> bool:
     return device == "cuda" and half
 
 
-def _obstacle(architecture) -> str | None:
-    """Return why a backbone of this architecture cannot run packed here, in words, or None where it can."""
+def _unknown(architecture) -> str | None:
+    """Return why a backbone of this architecture cannot take our attention, in words, or None where it can."""
     if architecture.model_type not in _FAMILIES:
         return f"the variable-length kernel is not used for {architecture.model_type}, only for {', '.join(_FAMILIES)}"
     if getattr(architecture, "position_embedding_type", "absolute") != "absolute":
         return "the backbone's positions are relative, which the variable-length kernel does not know"
+    return None
+
+
+def _no_kernel() -> str | None:
     if not torch.cuda.is_available():
         return "there is no CUDA device here, and torch's variable-length attention runs on CUDA alone"
     return None

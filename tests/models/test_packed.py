@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention as sdpa
 
-from hybrid.models import ModelConfig, encoder, packed
+from hybrid.models import ModelConfig, attention, encoder, packed
 from hybrid.models.encoder import as_needed
 from hybrid.runtime.errors import InputError
 from hybrid.runtime.ragged import Ragged
@@ -28,9 +28,9 @@ def text_by_text(query, key, value, cu_seq_q, cu_seq_k, max_q, max_k, *, scale=N
 def kernel(monkeypatch):
     """A machine that has the kernel, as far as the code around it can tell."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(packed, "varlen_attn", text_by_text)
+    monkeypatch.setattr(attention, "varlen_attn", text_by_text)
     monkeypatch.setattr(
-        encoder, "runs_packed", lambda backbone, tokens: backbone.config._attn_implementation == packed.NAME
+        encoder, "runs_packed", lambda backbone, tokens: backbone.config._attn_implementation == attention.NAME
     )
 
 
@@ -109,14 +109,14 @@ def test_packed_is_refused_with_the_reason_where_it_cannot_be(kernel, monkeypatc
 
 
 def test_without_the_kernel_texts_go_padded():
-    assert tiny("bert", dropout=0.0).backbone.config._attn_implementation == "sdpa"
+    assert not packed.runs_packed(tiny("bert", dropout=0.0).backbone, tokens())
     assert ModelConfig().attention == "auto"
 
 
 def test_fp32_dropout_and_the_cpu_run_padded_also_where_the_function_is_registered(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     made = tiny("bert").train()
-    assert made.backbone.config._attn_implementation == packed.NAME
+    assert made.backbone.config._attn_implementation == attention.NAME
     assert not packed.runs_packed(made.backbone, tokens())
     plain = tiny("bert", attention="sdpa")
     assert torch.equal(made.eval()(tokens()), plain(tokens()))
