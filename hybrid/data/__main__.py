@@ -14,7 +14,7 @@ from hybrid.data.load import load_corpora
 from hybrid.data.statistics import describe
 from hybrid.data.store import TokenStore, token_store
 from hybrid.runtime.errors import InputError
-from hybrid.runtime.logs import log
+from hybrid.runtime.logs import bad_input_told, log
 
 
 def read_arguments(arguments: list[str]):
@@ -73,8 +73,5 @@ def _read(path: str | None) -> dict:
 
 
 if __name__ == "__main__":
-    try:
+    with bad_input_told():
         main(sys.argv[1:])
-    except InputError as error:
-        log(f"error: {error}")
-        sys.exit(2)

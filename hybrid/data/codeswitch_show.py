@@ -1,6 +1,7 @@
 """Examples of code-switched texts, with what was replaced in them."""
 
 import sys
+from argparse import ArgumentParser
 
 import numpy as np
 
@@ -10,14 +11,18 @@ from hybrid.data.codeswitch_config import CodeSwitchConfig
 from hybrid.data.corpus import ParallelCorpus
 from hybrid.data.load import load_corpora
 from hybrid.runtime.errors import InputError
-from hybrid.runtime.logs import log
+from hybrid.runtime.logs import bad_input_told, log
 
 DEFAULT = "hybrid/recipes/quickstart.yaml"
 
 
 def show(arguments: list[str]) -> None:
     """Print `--show N` items of each data set that is switched: a query or a passage before and after."""
-    count, rest = _count(arguments)
+    parser = ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--show", type=int, default=20)
+    given, rest = parser.parse_known_args(arguments)
+    if given.show < 1:
+        raise InputError(f"--show is {given.show}; give a number of examples such as 20.")
     if not rest or rest[0].startswith("--"):
         rest = [DEFAULT, *rest]
     config, _ = read_arguments(rest)
@@ -28,7 +33,7 @@ def show(arguments: list[str]) -> None:
     switch = CodeSwitch(config, corpora)
     languages = sorted({code for corpus in corpora for code in corpus.languages})
     for number in np.flatnonzero(switch.on).tolist():
-        _show(switch, number, corpora[number], languages, count)
+        _show(switch, number, corpora[number], languages, given.show)
 
 
 def _show(switch: CodeSwitch, number: int, corpus: ParallelCorpus, languages: list[str], count: int) -> None:
@@ -52,21 +57,7 @@ def _show(switch: CodeSwitch, number: int, corpus: ParallelCorpus, languages: li
         log(f"    replaced: {'; '.join(f'{text[a:b]} > {new}' for a, b, new in replaced) or 'nothing'}")
 
 
-def _count(arguments: list[str]) -> tuple[int, list[str]]:
-    """Return the number after --show (20 unless told), and the other arguments."""
-    if "--show" not in arguments:
-        return 20, arguments
-    place = arguments.index("--show")
-    number = arguments[place + 1] if place + 1 < len(arguments) else "nothing"
-    if not number.isdigit():
-        raise InputError(f"--show is {number}; give a number of examples such as 20.")
-    return int(number), [*arguments[:place], *arguments[place + 2 :]]
-
-
 def run() -> None:
     """Run as a command."""
-    try:
+    with bad_input_told():
         show(sys.argv[1:])
-    except InputError as error:
-        log(f"error: {error}")
-        sys.exit(2)

@@ -7,12 +7,13 @@ set holds the number of different pairs fixed too.
 
 import sys
 import unicodedata
+from argparse import ArgumentParser
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from hybrid.data.corpus import ParallelCorpus
 from hybrid.runtime.errors import InputError, nearest
-from hybrid.runtime.logs import log
+from hybrid.runtime.logs import bad_input_told, log
 
 SAMPLE = 20  # texts of a language from which its script is read
 
@@ -82,12 +83,11 @@ def main(arguments: list[str]) -> None:
     from hybrid.data.__main__ import read_arguments
     from hybrid.data.load import load_corpora
 
-    rule = "size"
-    if "--rule" in arguments:
-        place = arguments.index("--rule")
-        rule = (arguments[place + 1 :] or ["nothing"])[0]
-        arguments = arguments[:place] + arguments[place + 2 :]
-    sizes, scripts = sizes_of(load_corpora(read_arguments(arguments)[0]).train)
+    parser = ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--rule", default="size")
+    given, rest = parser.parse_known_args(arguments)
+    rule = given.rule
+    sizes, scripts = sizes_of(load_corpora(read_arguments(rest)[0]).train)
     if rule == "script":
         order = by_script(sizes, scripts)
     else:
@@ -99,8 +99,5 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    try:
+    with bad_input_told():
         main(sys.argv[1:])
-    except InputError as error:
-        log(f"error: {error}")
-        sys.exit(2)

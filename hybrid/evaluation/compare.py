@@ -4,7 +4,6 @@ Prints a table for each task and setting with 95% intervals, differences from th
 tests and Holm's correction; writes the same as Markdown and HTML, with figures. ``--log`` puts all of it in MLflow.
 """
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -20,7 +19,7 @@ from hybrid.evaluation.table import COLUMNS, markdown, number
 from hybrid.evaluation.webpage import page
 from hybrid.runtime.errors import InputError, nearest
 from hybrid.runtime.files import atomic_file
-from hybrid.runtime.logs import log
+from hybrid.runtime.logs import bad_input_told, log
 from hybrid.runtime.tracking import Tracker, TrackingConfig
 
 
@@ -204,7 +203,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--log", action="store_true", help="log the report to MLflow, as a run of its own")
     parser.add_argument("--experiment", default="hybrid", help="where it is logged")
     given = parser.parse_args(arguments)
-    try:
+    with bad_input_told():
         recipes = [read_recipe(place, given.tracking_uri) for place in given.runs]
         names = [recipe.name for recipe in recipes]
         if len(set(names)) < len(names):
@@ -220,9 +219,6 @@ def main(arguments: list[str] | None = None) -> None:
         if given.log:
             tracking = TrackingConfig(uri=given.tracking_uri, experiment=given.experiment)
             log(f"run:    {log_report(folder, text, rows, baseline.name, tracking)}")
-    except InputError as error:
-        log(f"error: {error}")
-        sys.exit(2)
 
 
 if __name__ == "__main__":

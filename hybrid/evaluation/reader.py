@@ -23,7 +23,7 @@ from hybrid.evaluation.reading import Reader, cut
 from hybrid.runtime.errors import InputError
 from hybrid.runtime.files import atomic_folder, write_json
 from hybrid.runtime.launch import start
-from hybrid.runtime.logs import log
+from hybrid.runtime.logs import bad_input_told, log
 from hybrid.runtime.processes import barrier, is_main
 
 
@@ -187,11 +187,8 @@ def main() -> None:
     parser.add_argument("--out", required=True, help="where the reader goes")
     parser.add_argument("--training", type=ReaderTraining, default=ReaderTraining(), help="how it is trained")
     arguments = parser.instantiate(parser.parse_args())
-    try:
+    with bad_input_told():
         train_reader(arguments.model, arguments.data, arguments.out, arguments.training)
-    except InputError as error:
-        log(f"error: {error}")
-        sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,10 @@
 import sys
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
+from hybrid.runtime.errors import InputError
 from hybrid.runtime.processes import is_main, poll
 
 
@@ -17,6 +20,16 @@ def warn(message: str) -> None:
     """Print one warning on the main rank, on standard error, at once."""
     if is_main():
         print(f"warning: {message}", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def bad_input_told(*also: type[Exception]) -> Iterator[None]:
+    """Around the body of a command: bad input (InputError, and what else is named) is told and ends it, status 2."""
+    try:
+        yield
+    except (InputError, *also) as error:
+        log(f"error: {error}")
+        sys.exit(2)
 
 
 def quiet_libraries() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from jsonargparse import ArgumentParser, Namespace
 
 from hybrid.runtime.errors import InputError, nearest
-from hybrid.runtime.logs import log
+from hybrid.runtime.logs import bad_input_told, log
 from hybrid.studies.jobs import Choice, check_same, resolve, with_tags
 from hybrid.studies.study import HERE, ROOT, Study, names, read_study
 
@@ -143,7 +143,7 @@ def write_report(study: Study, choice: Choice, given: Namespace, parent=None) ->
 def main(arguments: list[str] | None = None) -> None:
     """Run as a command: bad input is told in one sentence, with status 2."""
     given = read_arguments(arguments)
-    try:
+    with bad_input_told():
         if given.subcommand == "list":
             return list_studies()
         options = given[given.subcommand]
@@ -154,9 +154,6 @@ def main(arguments: list[str] | None = None) -> None:
         if given.subcommand == "run":
             sys.exit(run(study, choice, options))
         write_report(study, choice, options)
-    except InputError as error:
-        log(f"error: {error}")
-        sys.exit(2)
 
 
 if __name__ == "__main__":

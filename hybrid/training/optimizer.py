@@ -15,7 +15,7 @@ def make_optimizer(module: nn.Module, config: TrainingConfig) -> torch.optim.Ada
         {"params": [p for p in trainable if decays(p)], "weight_decay": config.weight_decay},
         {"params": [p for p in trainable if not decays(p)], "weight_decay": 0.0},
     ]
-    # torch's one kernel: on a CPU a tenth of the time of its loop over operations, and no copies as large as the weights.
+    # torch's one kernel: a tenth of the time of its loop over operations on a CPU, and no copies as large as weights.
     return torch.optim.AdamW([g for g in groups if g["params"]], lr=config.learning_rate, fused=True)
 
 

@@ -4,12 +4,14 @@ from argparse import ArgumentParser
 from functools import partial
 from pathlib import Path
 
-from tests.benchmarks import data, training, zero
+from tests.benchmarks import data, encoding, growth, training, zero
 
 BENCHMARKS = {
     "train": (training, training.run),
     "cached": (training, partial(training.run, cached=True)),
+    "encode": (encoding, encoding.run),
     "data": (data, data.run),
+    "growth": (growth, growth.run),
     "zero": (zero, zero.run),
 }
 

@@ -44,13 +44,14 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--rows", type=int, default=4, help="pairs of a rank")
     parser.add_argument("--tokens", type=int, default=32, help="of a text, at most")
+    parser.add_argument("--layers", type=int | None, help="the bottom ones alone, for a first try")
     parser.add_argument("--train_embeddings", action="store_true")
     given = parser.parse_args()
     config = TrainingConfig(steps=given.steps + 1, global_batch=2 * given.rows, precision="bf16")
     accelerator = start("bf16", seed=0)
     world = accelerator.num_processes
     assert world == 2, f"two processes are meant, {world} were started"
-    settings = ModelConfig(name=given.model, dropout=0.0, pooling="mean")
+    settings = ModelConfig(name=given.model, dropout=0.0, pooling="mean", layers=given.layers)
     backbone = build(architecture(settings), settings)
     backbone.get_input_embeddings().requires_grad_(given.train_embeddings)
     encoder = Encoder(backbone, Tokenizer(), settings)
