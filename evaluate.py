@@ -6,6 +6,7 @@ Each model and task gets a folder of results, from which every figure can be rec
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 from jsonargparse import ArgumentParser, Namespace
 
@@ -19,8 +20,10 @@ from hybrid.evaluation.tracked import Target, run_targets
 from hybrid.models.config import ModelConfig
 from hybrid.models.load import load_encoder
 from hybrid.runtime.errors import InputError
+from hybrid.runtime.interruption import FAREWELL_SECONDS, INTERRUPTED, leave, listen
 from hybrid.runtime.launch import start
 from hybrid.runtime.logs import log
+from hybrid.runtime.processes import Interrupted, barrier, no_boundaries, stop_reason
 from hybrid.runtime.tracking import Tracker, TrackingConfig
 
 
@@ -76,8 +79,11 @@ def evaluate_target(target: Target, tasks: list[LoadedTask], arguments: Namespac
         tracker.tags({"job": "evaluate", "model": target.path, "model_digest": digest, **about})
     try:
         metrics = evaluate_encoder(encoder, tasks, folder, arguments.evaluation, digest)
-    except BaseException as error:
-        tracker.close("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+    except Interrupted:
+        tracker.close("KILLED", FAREWELL_SECONDS)
+        raise
+    except BaseException:
+        tracker.close("FAILED")
         raise
     tracker.metrics({f"{target.prefix}{name}": value for name, value in metrics.items()}, target.step)
     for task in dict.fromkeys(name.split("/")[0] for name in metrics):
@@ -90,13 +96,25 @@ def evaluate_target(target: Target, tasks: list[LoadedTask], arguments: Namespac
     log(f"\n{target.path}\n{scores_table(metrics)}\nresults: {folder}\nrun:     {tracker.place()}")
 
 
+def stop() -> NoReturn:
+    """End all ranks alike where the job was asked to stop."""
+    log(f"interrupted ({stop_reason()}); the same command goes on with the embeddings and scores that are written")
+    with no_boundaries():
+        # Together: the launcher ends the other ranks as soon as one is gone.
+        barrier()
+    leave(INTERRUPTED)
+
+
 def main() -> None:
-    """Run as a command: bad input is told in one sentence, with status 2."""
+    """Run as a command: bad input is told in one sentence, with status 2; a signal ends it at the next boundary."""
+    listen()
     try:
         evaluate(read_arguments())
     except InputError as error:
         log(f"error: {error}")
         sys.exit(2)
+    except Interrupted:
+        stop()
 
 
 if __name__ == "__main__":

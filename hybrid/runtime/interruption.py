@@ -16,6 +16,9 @@ from hybrid.runtime.processes import ask_to_stop
 
 INTERRUPTED = 75
 """Exit status of a rank that was asked to stop and has saved what it could (EX_TEMPFAIL: run it again)."""
+FAREWELL_SECONDS = 10.0
+"""Time for the tracking server, and again for a copy, where the launcher waits to kill; what is on disk keeps the
+rest."""
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 SAME_SECONDS = 2.0
 """Signals this soon after the first are the same request, come another way."""

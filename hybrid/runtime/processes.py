@@ -31,11 +31,6 @@ def ask_to_stop(reason: str) -> None:
     _Stop.reason = _Stop.reason or reason
 
 
-def stop_reasons() -> list[str]:
-    """Return why this rank has been asked to stop; nothing if another one was."""
-    return [_Stop.reason] if _Stop.reason else []
-
-
 @contextmanager
 def no_boundaries() -> Iterator[None]:
     """Where ranks meet in here, they do not stop: a step, or a checkpoint, is done whole."""
@@ -123,6 +118,12 @@ def gather_objects(value: Any) -> list[Any]:
     values = [None] * group.get_world_size()
     group.all_gather_object(values, value)
     return values
+
+
+def stop_reason() -> str:
+    """Return why ranks have been asked to stop, without a boundary; every rank has to call it."""
+    with no_boundaries():
+        return ", ".join(sorted({reason for reason in gather_objects(_Stop.reason) if reason}))
 
 
 def on_main(action: Callable[[], Any]) -> None:

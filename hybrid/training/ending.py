@@ -3,23 +3,20 @@
 from pathlib import Path
 
 from hybrid.runtime.files import disk_fault
-from hybrid.runtime.interruption import INTERRUPTED, leave
+from hybrid.runtime.interruption import FAREWELL_SECONDS, INTERRUPTED, leave
 from hybrid.runtime.logs import log
 from hybrid.runtime.processes import (
     Interrupted,
     barrier,
-    gather_objects,
     no_boundaries,
     rank,
-    stop_reasons,
+    stop_reason,
     world_size,
 )
 from hybrid.runtime.tracking import Tracker
 from hybrid.runtime.watchdog import Watchdog
 from hybrid.training.folder import mark_interrupted
 
-FAREWELL_SECONDS = 10.0
-"""Time for the tracking server, and again for a copy, where the launcher waits to kill; the journal keeps the rest."""
 COPY_SECONDS = 600.0
 """Time for the last copy of a checkpoint at the end of a run."""
 
@@ -69,7 +66,7 @@ class Ending:
             step = self.loop.progress.step if self.loop else 0
             if self.loop:
                 self.loop.save()
-            asked = ", ".join(sorted({reason for each in gather_objects(stop_reasons()) for reason in each}))
+            asked = stop_reason()
             mark_interrupted(self.folder, step, asked)
             self._untrack("KILLED")
             if self.loop:

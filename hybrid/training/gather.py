@@ -9,6 +9,7 @@ from torch import Tensor
 from torch import distributed as group
 
 from hybrid.runtime.errors import InputError
+from hybrid.runtime.watchdog import note
 
 _apart: ContextVar[bool] = ContextVar("apart", default=False)
 
@@ -34,6 +35,7 @@ def most_chunks(count: int, lengths_N: Tensor) -> int:
     """
     if _alone():
         return count
+    note()
     told = torch.tensor([count, -len(lengths_N)], device=lengths_N.device)
     group.all_reduce(told, group.ReduceOp.MAX)
     most, fewest = int(told[0]), -int(told[1])
@@ -82,6 +84,8 @@ class Gathered:
         self.alone = _alone()
         self.start, self.counts = 0, [rows]
         if not self.alone:
+            # A rank that hangs before it is behind those that wait for it here.
+            note()
             mine = torch.tensor([rows], device=device)
             parts = [torch.empty_like(mine) for _ in range(group.get_world_size())]
             group.all_gather(parts, mine)

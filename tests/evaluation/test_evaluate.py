@@ -1,6 +1,8 @@
 """The entry point: the command of the README scores a model, shows it the second time, and refuses bad input."""
 
 import json
+import re
+import signal
 import sys
 from pathlib import Path
 
@@ -8,13 +10,18 @@ import pytest
 from mlflow import MlflowClient
 
 import evaluate
+from hybrid.evaluation import encoding, vectors
 from hybrid.models.save import save_encoder
+from tests.evaluation.run_evaluate import SHARD
+from tests.launched import Launched
 
 SAMPLE = Path(__file__).parents[2] / "hybrid" / "sample"
 
 
 @pytest.fixture
-def arguments(encoder, tmp_path):
+def arguments(encoder, tmp_path, monkeypatch):
+    # Signals stay pytest's.
+    monkeypatch.setattr(evaluate, "listen", lambda: None)
     for name in ("one", "two"):
         save_encoder(encoder, tmp_path / "models" / name, "card", 32)
     encoding = ["--evaluation.encoding.precision", "fp32", "--evaluation.run_depth", "0"]
@@ -123,3 +130,25 @@ def test_an_evaluation_that_fails_ends_its_run_as_failed(run, tmp_path, monkeypa
         evaluate.main()
     (found,) = [run for run in client.search_runs(["1"]) if run.info.run_name != "trained"]
     assert found.info.status == "FAILED"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are looked up in /proc")
+def test_a_signal_ends_all_ranks_and_the_same_command_goes_on_with_what_is_written(
+    arguments, tmp_path, monkeypatch, capsys
+):
+    arguments += ["--model", str(tmp_path / "models" / "one"), "--evaluation.keep_embeddings", "true"]
+    job = Launched(tmp_path, Path(__file__).parent / "run_evaluate.py", tmp_path, *arguments, mark="here")
+    job.send("launcher", signal.SIGTERM)
+    output = job.end()
+    assert "interrupted (SIGTERM); the same command goes on" in output
+    # The launcher tells where it was signalled; no rank has anything to tell.
+    assert 'run_evaluate.py", line' not in output
+    written = {file: file.stat().st_mtime_ns for file in (tmp_path / "out").rglob("*.npy")}
+    assert written
+    for module in (encoding, vectors):
+        monkeypatch.setattr(module, "SHARD", SHARD)
+    monkeypatch.setattr(sys, "argv", ["evaluate.py", *arguments])
+    evaluate.main()
+    told = re.findall(r"(\d+) distinct, (\d+) encoded", capsys.readouterr().out)
+    assert sum(int(distinct) - int(encoded) for distinct, encoded in told) == SHARD * len(written)
+    assert all(file.stat().st_mtime_ns == stamp for file, stamp in written.items())

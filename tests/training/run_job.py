@@ -1,10 +1,9 @@
 """Started by accelerate: a job of toy steps that goes on until it is asked to stop, or until STEPS are done.
 
-Arguments: folder, where the marker "here" is to be printed (start-up, steps, evaluation), steps. The pids of ranks and
-of the processes that make their batches go to folder/pids.
+Arguments: folder, where the marker "here" is to be printed (start-up, steps, evaluation, hang), steps. The pids of
+ranks and of the processes that make their batches go to folder/pids.
 """
 
-import os
 import sys
 import time
 from pathlib import Path
@@ -22,9 +21,11 @@ from hybrid.training.engine import Engine
 from hybrid.training.folder import open_folder
 from hybrid.training.loop import Hooks, Loop
 from hybrid.training.realised import Realised
+from tests.launched import note_pid
 from tests.training.toy import toy_batch, toy_encoder
 
 SILENT_SECONDS = 15.0
+STALL_SECONDS = 5.0
 
 
 class ToySampler:
@@ -55,13 +56,6 @@ class Collate:
         return toy_batch(step, 8, self.rank, self.world_size)
 
 
-def note_pid(folder: Path, name: str) -> None:
-    """Write this process's pid, so that whoever reads it meanwhile finds it whole."""
-    part = folder / f"{name}.part"
-    part.write_text(str(os.getpid()))
-    part.replace(folder / "pids" / name)
-
-
 def uneven_work(name: str, units: int) -> None:
     """Work of other lengths on each rank: the others wait for the last one."""
     with progress(units, name, "units") as bar:
@@ -71,10 +65,24 @@ def uneven_work(name: str, units: int) -> None:
     barrier()
 
 
+def hang_in(engine: Engine, ending: Ending, step: int) -> None:
+    """Let the last rank's main thread stand still in a step."""
+    usual = engine.step
+
+    def hanging(batch, number: int):
+        if number + 1 == step:
+            # Not earlier: starting takes longer on a busy machine.
+            ending.watchdog.stall_seconds = STALL_SECONDS
+            log("here")
+            time.sleep(1e6 if rank() == world_size() - 1 else 0)
+        return usual(batch, number)
+
+    engine.step = hanging
+
+
 def train(folder: Path, place: str, steps: int) -> None:
     accelerator = start("fp32", seed=0)
     assert world_size() == 2
-    (folder / "pids").mkdir(parents=True, exist_ok=True)
     note_pid(folder, f"rank-{rank()}")
     with Ending(folder / "run", stall_seconds=600) as ending:
         ending.watchdog.silent_seconds = SILENT_SECONDS
@@ -83,7 +91,7 @@ def train(folder: Path, place: str, steps: int) -> None:
             uneven_work("reading", 10_000)
         open_folder(folder / "run", overwrite=False)
         uri = f"sqlite:///{folder / 'mlflow.db'}"
-        tracking = TrackingConfig(uri=uri, enabled=place != "steps without tracking")
+        tracking = TrackingConfig(uri=uri, enabled=place not in ("steps without tracking", "hang"))
         ending.tracker = tracker = Tracker(folder / "run", "job", tracking)
         config = TrainingConfig(
             steps=steps,
@@ -95,6 +103,8 @@ def train(folder: Path, place: str, steps: int) -> None:
             workers=1,
         )
         engine = Engine(toy_encoder(dropout=0.1), ObjectiveConfig(), config, accelerator)
+        if place == "hang":
+            hang_in(engine, ending, 5)
         sampler = ToySampler(steps)
 
         def evaluate(encoder, step: int) -> dict[str, float]:

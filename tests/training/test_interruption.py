@@ -1,7 +1,6 @@
 """A job that is asked to stop saves and ends alike on all ranks; one that loses a rank stops and says which."""
 
 import json
-import os
 import re
 import signal
 import socket
@@ -15,76 +14,26 @@ from mlflow.tracking import MlflowClient
 
 from hybrid.runtime import tracking
 from tests.launch import ROOT, environment
+from tests.launched import PATIENCE, Launched, alive, statuses
+from tests.training.run_job import STALL_SECONDS
 
 SCRIPT = Path(__file__).parent / "run_job.py"
-PATIENCE = 240
-"""Seconds that a slow machine may take to come to a mark."""
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are looked up in /proc")
 
 
-class Job:
-    """Two ranks under accelerate's launcher."""
+class Job(Launched):
+    """A job of toy steps."""
 
     def __init__(self, folder: Path, place: str = "", steps: int = 1000, mark: str | None = None):
         """`place` is where the job prints "here"; wait for a line that begins with `mark`."""
-        command = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch", "--multi_gpu"]
-        command += ["--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
-        command += ["--main_process_port", "0", str(SCRIPT), str(folder), place, str(steps)]
-        launcher = {"TORCH_ELASTIC_SHUTDOWN_TIMEOUT": "60", "PET_SIGNALS_TO_HANDLE": "SIGTERM,SIGINT,SIGUSR1"}
-        variables = environment(ACCELERATE_USE_CPU="true", **launcher)
-        self.folder, self.log = folder, folder / f"log-{time.monotonic_ns()}"
-        folder.mkdir(exist_ok=True)
-        with open(self.log, "w") as log:
-            self.launcher = subprocess.Popen(
-                command, cwd=folder, env=variables | {"PYTHONPATH": str(ROOT)}, stdout=log, stderr=log
-            )
-        if mark:
-            self.await_line(mark)
-
-    def output(self) -> str:
-        return self.log.read_text()
-
-    def await_line(self, mark: str) -> None:
-        end = time.monotonic() + PATIENCE
-        while not any(line.startswith(mark) for line in self.output().splitlines()):
-            assert self.launcher.poll() is None, self.output()
-            assert time.monotonic() < end, self.output()
-            time.sleep(0.05)
-
-    def pid(self, name: str) -> int:
-        return int((self.folder / "pids" / name).read_text())
-
-    def send(self, name: str, number: int) -> None:
-        os.kill(self.launcher.pid if name == "launcher" else self.pid(name), number)
-
-    def end(self) -> str:
-        """Wait for all processes to be gone; returns what was printed."""
-        self.launcher.wait(PATIENCE)
-        left, end = [1], time.monotonic() + 120
-        while left and time.monotonic() < end:
-            left = [file.name for file in (self.folder / "pids").iterdir() if alive(int(file.read_text()))]
-            time.sleep(0.1)
-        assert not left, f"{left} outlived the job: {self.output()}"
-        return self.output()
+        super().__init__(folder, SCRIPT, folder, place, steps, mark=mark)
 
     def interrupted(self) -> dict:
         return json.loads((self.folder / "run" / "interrupted.json").read_text())
 
     def weights(self) -> str:
         return next(line for line in self.end().splitlines() if line.startswith("weights"))
-
-
-def alive(pid: int) -> bool:
-    try:
-        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
-    except OSError:
-        return False
-
-
-def statuses(output: str) -> list[int]:
-    """Return the exit statuses of ranks that the launcher tells."""
-    return [int(line.split(":")[1].split()[0]) for line in output.splitlines() if line.strip().startswith("exitcode")]
 
 
 def status_in_mlflow(folder: Path) -> str:
@@ -152,6 +101,18 @@ def test_a_rank_that_dies_or_freezes_is_named_with_its_step_and_the_others_stop(
     assert re.search(r"rank 1 \(last seen .*; pid \d+ on .*rank 0 is .*step \d+ and stops", sentence), sentence
     assert 76 in statuses(output)
     assert status_in_mlflow(tmp_path) == "FAILED"
+
+
+def test_a_rank_that_hangs_in_a_step_with_live_threads_is_named_in_the_stated_time_and_nothing_stays(tmp_path):
+    job = Job(tmp_path, "hang", mark="here")
+    begun = time.monotonic()
+    output = job.end()
+    # The stated seconds, a beat or two, and the end of processes on a busy machine.
+    assert time.monotonic() - begun < STALL_SECONDS + 30
+    sentence = next(line for line in output.splitlines() if line.startswith("error: "))
+    named = rf"rank 1 \(last seen in step 5; pid {job.pid('rank-1')} on .*\): hanging, no rank has got on for 5 s; "
+    assert re.search(named + "rank 0 is in step 5 and stops, --resume goes on", sentence), sentence
+    assert set(statuses(output)) == {76}
 
 
 def test_ranks_whose_launcher_is_killed_save_and_end(tmp_path):
