@@ -31,7 +31,7 @@ class Anatomy:
     embedding: int
     """Of the token embedding matrix."""
     largest: int
-    """Of the largest parameter."""
+    """Of the largest parameter that gets a gradient."""
     projections: int
     """Of attention's weights: queries, keys, values, outputs."""
     layers: int
@@ -94,7 +94,7 @@ def anatomy(config: ModelConfig) -> Anatomy:
         entries=at_depth(lambda e: sum(p.numel() for p in e.parameters())),
         trained=at_depth(lambda e: sum(p.numel() for p in e.parameters() if p.requires_grad)),
         embedding=deep.backbone.get_input_embeddings().weight.numel(),
-        largest=max(p.numel() for p in parameters),
+        largest=max(p.numel() for p in parameters if p.requires_grad),
         projections=at_depth(_projections),
         layers=depth,
         hidden=deep.backbone.config.hidden_size,

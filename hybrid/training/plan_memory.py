@@ -64,11 +64,16 @@ class States:
         return self.parameters + self.gradients + self.optimizer + self.buffers
 
 
-def states(layout: Layout, sizes: Anatomy, world: int, precision: str) -> States:
-    """Return what one of `world` ranks holds between its forward passes, in bytes.
+def states(layout: Layout, sizes: Anatomy, world: int, precision: str, cached: bool = False) -> States:
+    """Return what one of `world` ranks holds at the end of its backward passes, in bytes.
 
-    `precision` is the recipe's: "bf16" under DDP means fp32 weights and bf16 products, under ZeRO bf16 weights and
-    gradients beside an fp32 copy of what is trained.
+    Args:
+        layout: how it is spread.
+        sizes: of the encoder.
+        world: W.
+        precision: the recipe's: "bf16" under DDP means fp32 weights and bf16 products, under ZeRO bf16 weights and
+            gradients beside an fp32 copy of what is trained.
+        cached: whether there is a gradient cache: gradients stay whole until its last chunk, under every stage.
     """
     if layout.stage is None:
         buckets = 4.0 * sizes.trained if world > 1 else 0.0
@@ -78,18 +83,30 @@ def states(layout: Layout, sizes: Anatomy, world: int, precision: str) -> States
     whole = layout.stage < 3
     found = States(
         parameters=width * (sizes.entries if whole else sizes.entries / world),
-        gradients=width * (sizes.trained if layout.stage == 1 else share),
+        gradients=width * _gradients(layout.stage, sizes, share, cached),
         optimizer=12.0 * share,
         buffers=float(_buckets(layout, sizes, width)),
     )
     if layout.offload_optimizer:
         # The step is on the host, in fp32, from gradients that go there one by one.
         found.host += found.optimizer + 4.0 * share
-        found.optimizer, found.gradients = 0.0, 2.0 * width * sizes.largest
+        found.optimizer = 0.0
+        found.gradients = width * (sizes.trained if cached else 2.0 * sizes.largest)
     if layout.offload_parameters:
         found.host += found.parameters
         found.parameters = 0.0
     return found
+
+
+def _gradients(stage: int, sizes: Anatomy, share: float, cached: bool) -> float:
+    """Return how many entries of gradients the rank with the most of them keeps; those on their way are in buckets.
+
+    Under stages 1 and 2 a rank keeps the whole gradient of each matrix that its part begins or ends in. A gradient
+    cache adds up whole gradients until its last chunk; stage 3 has laid out its part beside them.
+    """
+    if stage == 3:
+        return share + (sizes.trained if cached else 0)
+    return sizes.trained if cached else min(sizes.trained, share + sizes.largest)
 
 
 def _buckets(layout: Layout, sizes: Anatomy, width: int) -> int:

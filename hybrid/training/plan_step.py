@@ -73,22 +73,20 @@ class Planner:
 
     def predict(self, layout: Layout) -> Prediction:
         """Return bytes, limits and seconds of a layout, with the gradient cache where the recipe has it."""
-        training, held = (
-            self.config.training,
-            states(layout, self.sizes, self.machine.gpus, self.config.training.precision),
-        )
+        training, gpus = self.config.training, self.machine.gpus
+        plain, cached = (states(layout, self.sizes, gpus, training.precision, each) for each in (False, True))
         vectors = self._vectors(self.rows)
-        free = MARGIN * self.machine.memory - held.device
         fixed = self._keep(layout, "passage").fixed
-        chunk = int((free - vectors - fixed) / (self._token(layout) * self._backward(layout)))
+        free = MARGIN * self.machine.memory - fixed
+        chunk = int((free - cached.device - vectors) / (self._token(layout) * self._backward(layout)))
         tokens = training.cache_tokens or self.rows * self._row_tokens()
         return Prediction(
             layout=layout,
-            states=held,
+            states=cached if training.cache_tokens else plain,
             activations=fixed
             + min(tokens, self.rows * self._row_tokens()) * self._token(layout) * self._backward(layout),
             vectors=vectors,
-            rows=self._largest(layout, free - fixed),
+            rows=self._largest(layout, free - plain.device),
             cache_tokens=max(0, chunk),
             seconds=self.seconds(layout, bool(training.cache_tokens)),
             uses_cache=bool(training.cache_tokens),

@@ -37,6 +37,10 @@ DESIGN = {name: [f for f, rows in COLUMNS.items() if row in rows] for row, name 
 CASES = {name: joined(*factors) for name, factors in DESIGN.items()}
 REFERENCE = {name: joined(*(f for f in factors if f not in EXECUTION)) for name, factors in DESIGN.items()}
 
+ADAPTERS = {"encoder": {"adapters": 4}}
+CASES["adapters"] = joined("gradient cache", "activation checkpointing", "hard negatives") | ADAPTERS
+REFERENCE["adapters"] = joined("hard negatives") | ADAPTERS
+
 WRONG = {name: joined("hard negatives") | {"gather": name} for name in ("detached", "scaled")}
 
 CACHED = {

@@ -22,6 +22,7 @@ from hybrid.training.engine import Engine
 from hybrid.training.objective import Loss
 from hybrid.training.observe import moment, trained, weight
 from hybrid.training.zero import load_whole_models
+from tests.training.held import held
 from tests.training.toy import toy_batch, toy_encoder
 
 PAIRS = 12
@@ -83,11 +84,17 @@ class Watch:
         self.engine, self.spoilt = engine, spoilt
         self.step = 0
         self.passes: list[torch.Tensor] = []
+        self.held: dict[str, int] = {}
         engine.module.register_forward_hook(self._seen)
         objective = engine.objective
         engine.objective = lambda vectors, batch: self._loss(objective(vectors, batch))
         if engine.stage is None and world_size() > 1:
             engine.model.register_comm_hook(None, self._ddp)
+        if engine.stage:
+            zero = engine.model.optimizer
+            # Where buckets are full, and after a backward pass: gradients are what is left then.
+            for place, name in ((zero, "independent_gradient_partition_epilogue"), (engine, "_backward")):
+                setattr(place, name, self._held_around(getattr(place, name)))
 
     @classmethod
     def counted(cls, reduction):
@@ -107,6 +114,16 @@ class Watch:
             .get_future()
             .then(lambda done: done.value()[0])
         )
+
+    def _held_around(self, usual):
+        def call(*arguments):
+            before = held(self.engine)
+            result = usual(*arguments)
+            for found in (before, held(self.engine)):
+                self.held = {key: max(size, self.held.get(key, 0)) for key, size in found.items()}
+            return result
+
+        return call
 
     def _hit(self, what: str) -> bool:
         return self.spoilt == what and self.step == SPOILT and rank() == world_size() - 1
@@ -140,6 +157,7 @@ def run(options: dict, world: int, parallelism: str) -> dict:
             seen["norms"].append(float(result.gradient_norm))
             if not step:
                 seen["gradient"] = {name: 10 * moment(engine, p, "exp_avg") for name, p in trained(engine).items()}
+    seen["held"] = gather_objects(watch.held)
     inner = getattr(engine.optimizer.optimizer, "optimizer", engine.optimizer.optimizer)
     states = [value for state in inner.state.values() for value in state.values()]
     seen["state_types"] = sorted({str(value.dtype) for value in states if torch.is_tensor(value)})

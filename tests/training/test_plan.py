@@ -17,6 +17,8 @@ from hybrid.training.optimizer import make_optimizer
 from hybrid.training.plan_encoder import anatomy, saved
 from hybrid.training.plan_memory import Layout, states, vector_bytes
 from tests.models.test_encoder import SHAPES, word_tokenizer
+from tests.training.test_gradients import ZERO
+from tests.training.toy import SHAPE
 
 DEEP = {"xlm-roberta": "num_hidden_layers", "bert": "num_hidden_layers", "mt5": "num_layers"}
 
@@ -117,11 +119,30 @@ def test_bytes_of_weights_gradients_and_moments_are_exactly_those_of_a_step():
     assert predicted.optimizer == sum(moment.nbytes for moment in moments)
 
 
+@pytest.mark.parametrize("stage", ZERO[1:])
+@pytest.mark.parametrize(("name", "precision"), [("A", "fp32"), ("bf16", "bf16"), ("bf16, cached", "bf16")])
+def test_what_zero_holds_on_each_of_two_ranks_is_what_was_predicted(stage, name, precision, steps):
+    sizes = anatomy(ModelConfig(from_scratch=FromScratch(config=SHAPE), pooling="mean"))
+    # The temperature, which is not trained here.
+    sizes = replace(sizes, entries=sizes.entries + 1)
+    cached = "cached" in name
+    predicted = states(Layout("", int(stage[-1])), sizes, 2, precision, cached)
+    ranks = steps(stage)[name]["held"]
+    assert len(ranks) == 2
+    for held in ranks:
+        # DeepSpeed pads parts to whole units, and AdamW counts its steps.
+        assert held["parameters"] == pytest.approx(predicted.parameters, abs=16)
+        assert held["optimizer"] == pytest.approx(predicted.optimizer, abs=64)
+        assert held["buffers"] + held["gathered"] == pytest.approx(predicted.buffers, abs=16)
+        assert 0.8 * predicted.gradients < held["gradients"] <= predicted.gradients
+
+
 def test_each_stage_spreads_more_and_offload_takes_it_off_the_device():
     sizes = anatomy(model("bert"))
     whole, one, two, three = (states(Layout("", stage), sizes, 8, "bf16") for stage in (None, 1, 2, 3))
     assert one.optimizer == 12 * sizes.trained / 8 < whole.optimizer
-    assert two.gradients == one.gradients / 8
+    assert one.gradients == two.gradients == 2 * (sizes.trained / 8 + sizes.largest)
+    assert three.gradients == whole.gradients / 2 / 8
     assert three.parameters == two.parameters / 8
     moved = states(Layout("", 3, offload_optimizer=True, offload_parameters=True), sizes, 8, "bf16")
     assert (moved.parameters, moved.optimizer) == (0, 0)

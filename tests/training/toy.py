@@ -4,11 +4,20 @@ import numpy as np
 import torch
 
 from hybrid.data.batch import Batch
-from hybrid.models import ModelConfig
+from hybrid.models import LoraConfig, ModelConfig
 from hybrid.models.encoder import Encoder
+from hybrid.models.lora import add_adapters
 from hybrid.runtime.ragged import Ragged
 
 VOCABULARY = 50
+SHAPE = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+    "max_position_embeddings": 40,
+}
 
 
 class Pad:
@@ -17,21 +26,19 @@ class Pad:
     pad_token_id = 1
 
 
-def toy_encoder(dropout: float = 0.0, seed: int = 0, **options) -> Encoder:
+def toy_encoder(dropout: float = 0.0, seed: int = 0, adapters: int | None = None, **options) -> Encoder:
+    """`adapters` is their rank; they are as if trained for a while, so that both matrices get a gradient."""
     from transformers import XLMRobertaConfig, XLMRobertaModel
 
     torch.manual_seed(seed)
-    shape = XLMRobertaConfig(
-        vocab_size=VOCABULARY,
-        hidden_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=32,
-        max_position_embeddings=40,
-        hidden_dropout_prob=dropout,
-        attention_probs_dropout_prob=dropout,
-    )
-    return Encoder(XLMRobertaModel(shape, add_pooling_layer=False), Pad(), ModelConfig(pooling="mean", **options))
+    shape = XLMRobertaConfig(**SHAPE, hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout)
+    backbone = XLMRobertaModel(shape, add_pooling_layer=False)
+    if adapters:
+        add_adapters(backbone, LoraConfig(rank=adapters))
+        for name, parameter in backbone.named_parameters():
+            if "lora_B" in name:
+                torch.nn.init.normal_(parameter, std=0.1)
+    return Encoder(backbone, Pad(), ModelConfig(pooling="mean", **options))
 
 
 def ragged(rng: np.random.Generator, count: int) -> Ragged:
