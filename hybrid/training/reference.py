@@ -1,7 +1,7 @@
 """What one process computes for a whole global batch: the gradient that any parallelism has to give."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -39,30 +39,51 @@ def joined(batches: list[Batch]) -> Batch:
     )
 
 
+@dataclass
+class Expected:
+    """What one process computes for a global batch of N texts."""
+
+    loss: float
+    gradient: dict[str, Tensor]
+    """Of each trained parameter, in fp32, on the CPU."""
+    vectors_ND: Tensor
+    pull_ND: Tensor
+    """Gradient of the loss with respect to the vectors."""
+
+
 class Reference:
-    """The recipe's encoder and loss without wrappers, exchange or gradient cache."""
+    """The recipe's encoder and loss without wrappers, exchange or gradient cache.
+
+    Layers are computed again in the backward pass: with the activations of a whole global batch no machine that the
+    recipe fits would hold it.
+    """
 
     def __init__(self, encoder: Encoder, objective: ObjectiveConfig, device: torch.device, rounded: str | None = None):
         """Compute in fp32, or in bf16 as the job does: `rounded` "products" by autocast, "weights" as DeepSpeed."""
         dtype = torch.bfloat16 if rounded == "weights" else torch.float32
+        if encoder.backbone.supports_gradient_checkpointing:
+            encoder.backbone.config.use_cache = False
+            encoder.backbone.activation_checkpointing_enable()
         self.module = ScaledEncoder(encoder, objective).to(device, dtype).train()
         self.objective, self.device, self.autocast = Objective(objective), device, rounded == "products"
 
-    def gradient(self, weights: dict[str, Tensor], batch: Batch) -> tuple[float, dict[str, Tensor]]:
-        """Return the loss of a global batch at these weights, and the gradient of each trained parameter."""
+    def gradient(self, weights: dict[str, Tensor], batch: Batch) -> Expected:
+        """Return the loss of a global batch at these weights, and its gradient."""
         self.module.load_state_dict(weights, strict=False)
-        self.module.zero_grad()
         batch = batch.to(self.device)
         with apart():
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
-                vectors = self.module(Ragged.join([batch.queries, batch.passages]))
-            loss = self.objective(vectors, batch).value
+                vectors_ND = self.module(Ragged.join([batch.queries, batch.passages]))
+            vectors_ND.retain_grad()
+            loss = self.objective(vectors_ND, batch).value
         loss.backward()
-        named = {name: value for name, value in self.module.named_parameters() if value.requires_grad}
-        return float(loss.detach()), {
-            name: torch.zeros_like(p, dtype=torch.float32) if p.grad is None else p.grad.float()
-            for name, p in named.items()
+        gradient = {
+            name: torch.zeros(value.shape) if value.grad is None else value.grad.to("cpu", torch.float32)
+            for name, value in self.module.named_parameters()
+            if value.requires_grad
         }
+        self.module.zero_grad()
+        return Expected(float(loss.detach()), gradient, vectors_ND.detach(), vectors_ND.grad)
 
 
 def without_dropout(config: ModelConfig) -> ModelConfig:
