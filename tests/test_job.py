@@ -141,6 +141,21 @@ def test_every_zero_stage_follows_the_losses_of_one_process_and_saves_a_whole_mo
     assert float((mine - theirs).norm() / (theirs - start).norm()) < 0.01
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="DeepSpeed runs on Linux")
+def test_adapters_under_zero_3_follow_the_losses_of_one_process_and_are_saved_in_the_weights(folder, tuned):
+    flags = [*tuned[0], "--model.lora.rank", "4"]
+    plain = run(folder, *flags, "--training.name", "adapters")
+    output = run(folder, *flags, "--training.name", "adapters-3", processes=2, zero=3)
+    values = [[float(loss.split()[1]) for loss in losses(printed)] for printed in (plain, output)]
+    assert values[0] == pytest.approx(values[1], abs=2e-4)
+    start, one, two = (weights(folder, name) for name in ("whole", "adapters", "adapters-3"))
+    moved = {name for name in start if not torch.equal(start[name], two[name])}
+    assert moved
+    assert all(name.endswith("weight") and "embeddings" not in name and "LayerNorm" not in name for name in moved)
+    off = sum(float((one[name] - two[name]).square().sum()) for name in start)
+    assert (off / sum(float((one[name] - start[name]).square().sum()) for name in start)) ** 0.5 < 0.01
+
+
 def test_the_best_weights_on_the_development_split_are_kept_and_training_stops_early(folder):
     flags = ["--data.dev", "{articles: 6}", "--training.evaluate_every", "2", "--training.patience", "1"]
     flags += [

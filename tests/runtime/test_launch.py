@@ -1,9 +1,35 @@
 """From how a job was launched to processes that train together, or a refusal."""
 
+import json
+import re
+
 import pytest
 
 from hybrid.runtime import launch
 from hybrid.runtime.errors import InputError
+from tests.launch import ROOT
+
+FILES = sorted((ROOT / "accelerate_configs").glob("*.yaml"))
+READMES = [ROOT / "README.md", *sorted((ROOT / "hybrid").glob("*/README.md"))]
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_accelerate_reads_every_shipped_file_and_finds_what_it_names(file):
+    from accelerate.commands.config.config_args import load_config_from_file
+
+    config = load_config_from_file(str(file))
+    assert config.num_processes == {"one_process": 1, "cpu_2": 2, "gpus_8": 8}.get(file.stem, 16)
+    assert config.num_machines == (2 if config.num_processes == 16 else 1)
+    if config.deepspeed_config:
+        named = json.loads((ROOT / config.deepspeed_config["deepspeed_config_file"]).read_text())
+        assert file.stem.endswith(f"zero{named['zero_optimization']['stage']}")
+
+
+def test_readmes_name_no_launch_file_or_recipe_that_is_not_there():
+    named = {name for file in READMES for name in re.findall(r"[\w/]+/[\w]+\.(?:yaml|json)\b", file.read_text())}
+    shipped = {name for name in named if name.startswith(("accelerate_configs/", "ds_configs/", "hybrid/recipes/"))}
+    assert len(shipped) > 10
+    assert not [name for name in shipped if "RECIPE" not in name and not (ROOT / name).exists()]
 
 
 class Alone:
