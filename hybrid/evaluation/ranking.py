@@ -52,7 +52,7 @@ def top_keys(keys: np.ndarray, depth: int) -> np.ndarray:
 
 def ahead(sorted_row: np.ndarray, keys: np.ndarray) -> np.ndarray:
     """Return int64, how many of `sorted_row`, keys in ascending order, come before each of `keys` in the ranking."""
-    return len(sorted_row) - np.searchsorted(sorted_row, keys, side="right")
+    return len(sorted_row) - sorted_row.searchsorted(keys, side="right")
 
 
 def _ordered(bits: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,9 @@ from hybrid.evaluation.task import ALL, Setting, in_setting
 from hybrid.evaluation.trec import RunWriter
 from hybrid.runtime.processes import gather_objects, rank, world_size
 
-_BLOCK_BYTES = 32 << 20
+# Scores of the queries of a block, whose rankings are written together, and of those that are ranked at once: the
+# kernel clears the pages of larger arrays anew each time, which took longer than all sorting.
+_BLOCK_BYTES, _STRIP_BYTES = 32 << 20, 8 << 20
 _FEWEST_QUERIES = 64
 # Documents are turned to float64 once if they take no more than this, else block by block for each block of queries.
 _KEPT_BYTES = 256 << 20
@@ -117,19 +120,27 @@ def rank_pools(
     by_query = _relevant_by_query(collection)
     size = max(1 if pools.kept is not None else _FEWEST_QUERIES, _BLOCK_BYTES // (8 * len(pools.order)))
     starts = range(0, len(queries_BD), size)
+    # Documents that are not kept are read once for each block.
+    strip = max(1, _STRIP_BYTES // (8 * len(pools.order))) if pools.kept is not None else size
     writer = RunWriter(collection, pools.order, settings, run_folder, run_depth) if run_folder else None
 
-    def work(number: int) -> Ranking:
-        rows = np.arange(starts[number], min(starts[number] + size, len(queries_BD)))
-        return _rank_block(collection, pools, by_query, rows, queries_BD[rows], settings, writer, number, top)
+    def work(number: int) -> list[Ranking]:
+        stop = min(starts[number] + size, len(queries_BD))
+        strips = [np.arange(first, min(first + strip, stop)) for first in range(starts[number], stop, strip)]
+        if writer:
+            writer.begin(number)
+        return [
+            _rank_strip(collection, pools, by_query, rows, queries_BD[rows], settings, writer, number, top)
+            for rows in strips
+        ]
 
     mine = range(len(starts))[rank() :: world_size()]
     with ThreadPoolExecutor(_threads()) as threads:
-        blocks = list(threads.map(work, mine))
-    blocks = [block for share in gather_objects(blocks) for block in share]
-    joined = _join([block.entries for block in blocks])
+        strips = list(chain.from_iterable(threads.map(work, mine)))
+    strips = [part for share in gather_objects(strips) for part in share]
+    joined = _join([part.entries for part in strips])
     order = np.lexsort((joined.rank, joined.pool, joined.query))
-    return Ranking(joined.pick(order), np.sum([block.top_LL for block in blocks], axis=0))
+    return Ranking(joined.pick(order), np.sum([part.top_LL for part in strips], axis=0))
 
 
 def _threads() -> int:
@@ -141,34 +152,57 @@ def _relevant_by_query(collection: Collection) -> np.ndarray:
     return np.searchsorted(collection.relevant[:, 0], np.arange(len(collection.queries) + 1))
 
 
-def _rank_block(collection, pools, by_query, rows, queries_BD, settings, writer, number, top) -> Ranking:
+def _rank_strip(collection, pools, by_query, rows, queries_BD, settings, writer, number, top) -> Ranking:
+    """Rank the consecutive queries `rows` of block `number` in every pool that a setting asks for."""
     keys_BN = sort_keys(pools.scores(queries_BD.astype(np.float64)))
-    in_order = {language: np.sort(keys_BN[:, columns], axis=1) for language, columns in pools.columns.items()}
-    query_language = collection.queries.language[rows].astype(np.int64)
+    in_order = {language: _sorted(keys_BN[:, columns]) for language, columns in pools.columns.items()}
+    bounds = by_query[rows[0] : rows[-1] + 2]
+    query, document = collection.relevant[bounds[0] : bounds[-1]].T
+    own = keys_BN[query - rows[0], pools.column[document]]
+    ahead_EL = _ahead_by_language(in_order, own, bounds - bounds[0])
+    query_language = collection.queries.language[query].astype(np.int64)
     found = []
     top_LL = np.zeros((len(collection.languages), len(collection.languages)), np.int64)
     for pool in (*in_order, ALL):
-        wanted = np.zeros(len(rows), bool)
+        wanted = np.zeros(len(query), bool)
         for setting in settings:
-            wanted |= in_setting(setting, query_language, np.full(len(rows), pool))
-        entries = _entries(collection, by_query, rows[wanted], pool)
-        if not len(entries):
+            wanted |= in_setting(setting, query_language, np.full(len(query), pool))
+        if pool != ALL:
+            wanted &= collection.documents.language[document] == pool
+        if not wanted.any():
             continue
-        query, starts = np.unique(entries[:, 0], return_index=True)
-        own = keys_BN[entries[:, 0] - rows[0], pools.column[entries[:, 1]]]
-        members = in_order.values() if pool == ALL else [in_order[pool]]
-        rank = np.ones(len(own), np.int64)
-        for row, start, stop in zip(query - rows[0], starts, np.append(starts[1:], len(own)), strict=True):
-            rank[start:stop] += sum(ahead(member[row], own[start:stop]) for member in members)
-        found.append(PoolRanks(entries[:, 0], np.full(len(own), pool), entries[:, 1], rank, key_scores(own)))
-        at = query - rows[0]
+        rank = 1 + (ahead_EL.sum(axis=1) if pool == ALL else ahead_EL[:, list(in_order).index(pool)])[wanted]
+        pool_E = np.full(len(rank), pool)
+        found.append(PoolRanks(query[wanted], pool_E, document[wanted], rank, key_scores(own[wanted])))
+        asked, first_entry = np.unique(query[wanted], return_index=True)
+        at = asked - rows[0]
         if pool == ALL:
             first = top_keys(keys_BN[at], max(top, writer.depth if writer else 0))
             language = collection.documents.language[pools.order[key_columns(first[:, :top], len(pools.order))]]
-            np.add.at(top_LL, (query_language[at][:, None], language), 1)
+            np.add.at(top_LL, (query_language[wanted][first_entry][:, None], language), 1)
         if writer:
-            writer.write(number, query, pool, first if pool == ALL else in_order[pool][at, ::-1])
+            writer.write(number, asked, pool, first if pool == ALL else in_order[pool][at, ::-1])
     return Ranking(_join(found), top_LL)
+
+
+def _sorted(keys_Bn: np.ndarray) -> np.ndarray:
+    keys_Bn.sort(axis=1)
+    return keys_Bn
+
+
+def _ahead_by_language(in_order: dict[int, np.ndarray], own: np.ndarray, bounds: np.ndarray) -> np.ndarray:
+    """Return int64 [E, L], how many documents of each language come before each relevant one.
+
+    Args:
+        in_order: the keys of each language, row by row in ascending order.
+        own: int64 [E], keys of the relevant documents.
+        bounds: int64 [rows + 1], where each row's begin in `own`.
+    """
+    ahead_EL = np.empty((len(own), len(in_order)), np.int64)
+    for row, (start, stop) in enumerate(pairwise(bounds.tolist())):
+        for place, member in enumerate(in_order.values()):
+            ahead_EL[start:stop, place] = ahead(member[row], own[start:stop])
+    return ahead_EL
 
 
 def _join(parts: Sequence[PoolRanks]) -> PoolRanks:
@@ -178,13 +212,6 @@ def _join(parts: Sequence[PoolRanks]) -> PoolRanks:
     return PoolRanks(
         *(np.concatenate([getattr(part, name) for part in parts]) for name in PoolRanks.__dataclass_fields__)
     )
-
-
-def _entries(collection, by_query, rows, pool) -> np.ndarray:
-    """Return int64 [e, 2], the relevant pairs of these queries whose document is in the pool."""
-    parts = [collection.relevant[by_query[row] : by_query[row + 1]] for row in rows]
-    pairs = np.concatenate(parts) if parts else np.zeros((0, 2), np.int64)
-    return pairs if pool == ALL else pairs[collection.documents.language[pairs[:, 1]] == pool]
 
 
 def setting_ranks(entries: PoolRanks, collection: Collection, setting: Setting) -> tuple[PoolRanks, Ranks, np.ndarray]:

@@ -56,6 +56,18 @@ def test_figures_equal_loops_over_the_definitions(scored, collection, tied_embed
         assert measures["rank_distance"]["mean"] == pytest.approx(expected["rank_distance"], abs=1e-9)
 
 
+def test_strips_and_what_a_killed_job_left_change_no_file(scored, collection, tied_embeddings, monkeypatch):
+    folder = scored[1] / "again"
+    (folder / "pieces").mkdir(parents=True)
+    (folder / "pieces" / "monolingual.000000.0001.piece").write_text("de-q0-0 Q0 nothing 1 0.5 hybrid\n")
+    monkeypatch.setattr(whole_pool, "_STRIP_BYTES", 8 * 7 * len(collection.documents))
+    score(loaded_task(TASK, collection), *tied_embeddings, folder, 1000, {})
+    names = [path.name for path in scored[1].iterdir() if path.suffix in (".run", ".qrels", ".parquet")]
+    assert len(names) == 7
+    for name in names:
+        assert (folder / name).read_bytes() == (scored[1] / name).read_bytes()
+
+
 @pytest.mark.parametrize("setting", THREE_SETTINGS, ids=lambda setting: setting.name)
 def test_ir_measures_on_the_run_files_gives_the_reported_figures(scored, collection, setting):
     scores, folder = scored
