@@ -151,7 +151,9 @@ def _two_depths(config: ModelConfig, dtype: torch.dtype = torch.float32) -> tupl
 def _sketch(config: ModelConfig, layers: int, dtype: torch.dtype) -> Encoder:
     from torch._subclasses.fake_tensor import FakeTensorMode
 
-    settings = replace(config, layers=layers, pooling=config.pooling or "mean")
+    # Attention keeps what a GPU's kernel keeps; a CPU's in bf16 keeps the probabilities as well.
+    attention = "eager" if config.attention == "eager" else "sdpa"
+    settings = replace(config, layers=layers, pooling=config.pooling or "mean", attention=attention)
     with FakeTensorMode() as mode:
         backbone = build(architecture(settings), settings, dtype)
         projection = torch.nn.Linear(backbone.config.hidden_size, config.projection) if config.projection else None
