@@ -4,12 +4,13 @@ from argparse import ArgumentParser
 from functools import partial
 from pathlib import Path
 
-from tests.benchmarks import data, encoding, growth, training, zero
+from tests.benchmarks import data, encoding, evaluation, growth, training, zero
 
 BENCHMARKS = {
     "train": (training, training.run),
     "cached": (training, partial(training.run, cached=True)),
     "encode": (encoding, encoding.run),
+    "evaluate": (evaluation, evaluation.run),
     "data": (data, data.run),
     "growth": (growth, growth.run),
     "zero": (zero, zero.run),
