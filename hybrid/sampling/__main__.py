@@ -22,6 +22,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--plot", help="PNG file for realised shares over steps")
     parser.add_argument("--against", help="JSON file of a run's realised rows by stream name, after as many steps")
     options, recipe = parser.parse_known_args(arguments)
+    if options.world_size < 1 or options.steps < 1:
+        parser.error(f"--world_size {options.world_size} and --steps {options.steps} have to be 1 or more")
     from hybrid.config import read_config
     from hybrid.data.load import load_corpora
     from hybrid.runtime.errors import InputError
@@ -38,12 +40,12 @@ def report(mixture: Mixture, training, options: argparse.Namespace) -> int:
     """Print, and save where asked for, the audit of a mixture; returns 1 if a run differs from it."""
     from hybrid.runtime.files import atomic_file, read_json
 
-    batch, seed, ranks, steps = training.global_batch, training.seed, options.world_size, options.steps
-    sampler = HybridBatchSampler(mixture, batch, seed, 0, ranks)
-    found = audit(mixture, batch, seed, ranks, steps)
+    counts = read_json(options.against) if options.against else None
+    sampler = HybridBatchSampler(mixture, training.global_batch, training.seed)
+    found = audit(mixture, training.global_batch, training.seed, options.world_size, options.steps)
     print(
-        f"{steps} steps of {batch} rows, form {mixture.config.form}, schedule {mixture.config.schedule}, "
-        f"{len(mixture.items)} streams, {sampler.lanes} lanes, {ranks} ranks"
+        f"{options.steps} steps of {training.global_batch} rows, form {mixture.config.form}, schedule "
+        f"{mixture.config.schedule}, {len(mixture.items)} streams, {sampler.lanes} lanes, {options.world_size} ranks"
     )
     print("\n".join(lines(found, mixture.config.schedule == "quota")))
     if options.save:
@@ -53,32 +55,30 @@ def report(mixture: Mixture, training, options: argparse.Namespace) -> int:
         with atomic_file(options.save, "wb") as file:
             pyarrow.parquet.write_table(pyarrow.Table.from_pylist(found.branches), file)
     if options.plot:
-        plot(options.plot, HybridBatchSampler(mixture, batch, seed), steps)
-    if not options.against:
+        plot(options.plot, sampler, options.steps)
+    if counts is None:
         return 0
-    wrong = differences(found, read_json(options.against))
+    wrong = differences(found, counts)
     print("\n".join(wrong) or "the run's counts are those of the audit")
     return 1 if wrong else 0
 
 
 def lines(found: Audit, bounded: bool) -> list[str]:
     """Return the audit as text; of long tables only the streams that deviate most."""
-    branches = [row for row in found.branches if row["rank"] == 0]
-    streams = sorted((row for row in branches if row["level"] == "stream"), key=lambda row: -row["deviation"])
-    above = [row for row in branches if row["level"] != "stream"]
-    text = _table([*above, *streams[:SHOWN]])
+    first = [row for row in found.branches if row["rank"] == 0]
+    streams = sorted((row for row in first if row["level"] == "stream"), key=lambda row: -row["deviation"])
+    text = _table([row for row in first if row["level"] != "stream"] + streams[:SHOWN])
     if len(streams) > SHOWN:
         text.append(f"... and {len(streams) - SHOWN} streams that deviate less; --save writes all")
     text += ["", "largest deviation by rank, over all prefixes" + (" (quota: below 1)" if bounded else "")]
-    for rank in sorted({row["rank"] for row in found.branches}):
-        worst = {row["level"]: 0.0 for row in branches}
-        for row in (row for row in found.branches if row["rank"] == rank):
-            worst[row["level"]] = max(worst[row["level"]], row["deviation"])
-        text.append(
-            f"  rank {rank}: " + ", ".join(f"{level} {int(value * 1e4) / 1e4:.4f}" for level, value in worst.items())
-        )
-    if len(found.rows) > len({row["rank"] for row in found.branches}):
-        text[-1] = text[-1].replace("rank 0", "all ranks alike")
+    worst: dict[int, dict[str, float]] = {}
+    for row in found.branches:
+        levels = worst.setdefault(row["rank"], {})
+        levels[row["level"]] = max(levels.get(row["level"], 0.0), row["deviation"])
+    for rank, levels in worst.items():
+        whose = f"rank {rank}" if len(worst) == len(found.rows) else "all ranks alike"
+        cut = (f"{level} {int(value * 1e4) / 1e4:.4f}" for level, value in levels.items())
+        text.append(f"  {whose}: {', '.join(cut)}")
     shares = found.duplicates
     text += ["", *_table(found.languages[:SHOWN]), ""]
     return [*text, "duplicate groups per batch: " + ("unknown" if shares is None else f"{shares:.2%} of its rows")]
@@ -87,13 +87,10 @@ def lines(found: Audit, bounded: bool) -> list[str]:
 def _table(rows: list[dict]) -> list[str]:
     """Return dictionaries as aligned columns, numbers with as many digits as they need."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
-    cells = [columns] + [[_cell(row.get(name, "")) for name in columns] for row in rows]
+    values = [[row.get(name, "") for name in columns] for row in rows]
+    cells = [columns] + [[f"{cell:.6g}" if isinstance(cell, float) else str(cell) for cell in row] for row in values]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
-
-
-def _cell(value: object) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def plot(path: str, sampler: HybridBatchSampler, steps: int) -> None:
@@ -104,12 +101,11 @@ def plot(path: str, sampler: HybridBatchSampler, steps: int) -> None:
     nodes = [entry for entry in sampler.nodes(steps) if len(entry[1].parts) > 1]
     drawn = min((node.path for _, node, _ in nodes), key=len, default=None)
     for number, (lane, node, turns) in enumerate(entry for entry in nodes if entry[1].path == drawn):
-        child, _ = sampler.schedule(node, lane).take(np.arange(turns))
-        for i, share in enumerate(node.shares()[:10]):
-            turn = np.arange(1, turns + 1)
-            label = f"{branch_name(sampler.mixture, node, i)}, share {float(share):.4g}" if not number else None
+        child, turn = sampler.schedule(node, lane).take(np.arange(turns))[0], np.arange(1, turns + 1)
+        for i, share in enumerate(map(float, node.shares()[:10])):
+            label = None if number else f"{branch_name(sampler.mixture, node, i)}, share {share:.4g}"
             axes.plot(turn, np.cumsum(child == i) / turn, color=f"C{i}", linewidth=0.8, label=label)
-            axes.axhline(float(share), color=f"C{i}", linestyle=":")
+            axes.axhline(share, color=f"C{i}", linestyle=":")
     axes.set(xscale="log", xlabel="batches (or rows) drawn", ylabel="realised share")
     if nodes:
         axes.legend()

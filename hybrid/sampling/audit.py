@@ -14,30 +14,29 @@ SAMPLED = 50  # steps whose duplicates are counted
 
 @dataclass
 class Audit:
-    """Counts of `steps` steps.
+    """What a number of steps give; `branches` has, for each rank and branch of the tree, a dictionary of
 
-    branches: for each rank and branch of the tree: rank, level, name, share (of its node's turns), expected and got
-        (turns: batches, or rows where rows are drawn one by one), deviation (largest |got - expected| over all prefixes
-        of the node's turns and over the rank's lanes); for streams passes, and left_out (items of a pass that fill no
-        batch). Ranks that share one lane have it in common: it stands under rank 0.
-    rows: int64 [W, S], the rows of each stream on each rank.
-    languages: for each language its epochs as query and as passage: rows by items that have it.
-    duplicates: mean share of a global batch's rows whose group it has already; None where groups are unknown.
+    rank, level, name, share (of its node's turns: batches, or rows where rows are drawn one by one), expected and got
+    (turns), deviation (largest |got - expected| over all prefixes of these turns and over the rank's lanes); for
+    streams passes, and left_out (items of a pass that fill no batch). Ranks that share one lane stand under rank 0.
     """
 
-    names: list[str]
+    names: list[str]  # of the streams
     branches: list[dict]
-    rows: np.ndarray
-    languages: list[dict]
-    duplicates: float | None
+    rows: np.ndarray  # int64 [W, S], the rows of each stream on each rank
+    languages: list[dict]  # epochs of each as query and as passage: rows by items that have it
+    duplicates: float | None  # mean share of a global batch's rows whose group it has already; None: groups unknown
 
 
 def audit(mixture: Mixture, global_batch: int, seed: int, world_size: int, steps: int) -> Audit:
     """Return what `steps` steps give; raises MixtureError as the sampler does."""
     samplers = [HybridBatchSampler(mixture, global_batch, seed, rank, world_size) for rank in range(world_size)]
-    with_own_lanes = samplers if samplers[0].lanes > 1 else samplers[:1]
-    branches = [row for sampler in with_own_lanes for row in _branches(sampler, steps)]
-    rows = np.stack([_rows(sampler, steps) for sampler in samplers])
+    rows, one_lane = np.zeros((world_size, len(mixture.items)), dtype=np.int64), samplers[0].lanes == 1
+    branches = [row for one in samplers[: 1 if one_lane else None] for row in _branches(one, steps, rows[one.rank])]
+    if one_lane:  # its rows are shuffled over the ranks, so each step is looked at
+        ranks, rows[:] = np.repeat(np.arange(world_size), global_batch // world_size), 0
+        for step in range(steps):
+            np.add.at(rows, (ranks, samplers[0].draw(step, 0, np.arange(global_batch))[0]), 1)
     names = [mixture.name(stream) for stream in range(rows.shape[1])]
     duplicates = _duplicates(HybridBatchSampler(mixture, global_batch, seed), steps)
     return Audit(names, branches, rows, _languages(mixture, rows.sum(axis=0)), duplicates)
@@ -53,39 +52,32 @@ def differences(audit: Audit, counts: dict[str, int]) -> list[str]:
     ]
 
 
-def _branches(sampler: HybridBatchSampler, steps: int) -> list[dict]:
-    found: dict[tuple, dict] = {}
+def _branches(sampler: HybridBatchSampler, steps: int, rows: np.ndarray) -> list[dict]:
+    """Return the rank's branches, and add its rows of each stream to int64 [S] `rows`."""
+    of, found = sampler.mixture, {}
     for lane, node, turns in sampler.nodes(steps):
         got, deviation = _go_through(sampler.schedule(node, lane), turns)
+        alike = len(sampler.own_lanes) if lane == SHARED else 1  # lanes that get the same batches
         for i, share in enumerate(node.shares()):
-            row = found.setdefault((node.path, i), _branch(sampler, node, i) | {"share": float(share)})
+            place = {"rank": sampler.rank, "level": ("kind", "data set", "stream")[len(node.path)]}
+            start = place | {"name": branch_name(of, node, i), "share": float(share)}
+            row = found.setdefault((node.path, i), start | {"expected": 0.0, "got": 0, "deviation": 0.0})
             row["expected"] += float(share * turns)
             row["got"] += int(got[i])
             row["deviation"] = max(row["deviation"], float(deviation[i]))
             if not node.children:
-                stream, chunk = node.first + i, 1 if by_rows(sampler, lane) else sampler.lane_rows
-                domain, lanes = int(sampler.mixture.domain[stream]), sampler.lanes
-                own_lanes = 1 if lane == SHARED else len(sampler.own_lanes)
-                row["passes"] = row.get("passes", 0.0) + float(got[i]) / (domain // (lanes * chunk)) / own_lanes
-                row["left_out"] = domain % (lanes * chunk)
+                stream = node.first + i
+                domain, chunk = int(of.domain[stream]), int(sampler.chunk[stream])
+                passes = float(got[i]) / (domain // (sampler.lanes * chunk)) / (len(sampler.own_lanes) // alike)
+                row["passes"] = row.get("passes", 0.0) + passes
+                row["left_out"] = domain % (sampler.lanes * chunk)
+                rows[stream] += got[i] * chunk * alike
     return [found[place] for place in sorted(found, key=lambda place: (len(place[0]), place))]
-
-
-def _branch(sampler: HybridBatchSampler, node: Node, child: int) -> dict:
-    level = ("kind", "data set", "stream")[len(node.path)]
-    row = {"rank": sampler.rank, "level": level, "name": branch_name(sampler.mixture, node, child)}
-    return row | {"share": 0.0, "expected": 0.0, "got": 0, "deviation": 0.0}
 
 
 def branch_name(mixture: Mixture, node: Node, child: int) -> str:
     """Return the path of a node's child as text, such as monolingual/squad/en."""
     return "/".join(node.children[child].path) if node.children else mixture.name(node.first + child)
-
-
-def by_rows(sampler: HybridBatchSampler, lane: int) -> bool:
-    """Return whether what a lane draws are rows, not batches."""
-    form = sampler.mixture.config.form
-    return form == "mixed" or (form == "hybrid" and lane != SHARED)
 
 
 def _go_through(schedule: Schedule, turns: int) -> tuple[np.ndarray, np.ndarray]:
@@ -108,37 +100,15 @@ def _go_through(schedule: Schedule, turns: int) -> tuple[np.ndarray, np.ndarray]
     return got, np.maximum(largest, abs(got * total - parts * turns)) / total
 
 
-def _rows(sampler: HybridBatchSampler, steps: int) -> np.ndarray:
-    """Return int64 [S], the rows of each stream that this rank gets."""
-    of, here = sampler.mixture, sampler.global_batch // sampler.world_size
-    rows = np.zeros(len(of.items), dtype=np.int64)
-    if sampler.lanes == 1 and of.config.form != "single":  # rows are shuffled over the ranks, so each step is looked at
-        places = np.arange(sampler.rank * here, (sampler.rank + 1) * here)
-        for step in range(steps):
-            rows += np.bincount(sampler.draw(step, 0, places)[0], minlength=len(rows))
-        return rows
-    for lane, node, turns in sampler.nodes(steps):
-        if not node.children:
-            each = 1 if by_rows(sampler, lane) else here if lane == SHARED or sampler.lanes == 1 else sampler.lane_rows
-            counts = sampler.schedule(node, lane).counts(turns)
-            rows[node.first : node.first + len(counts)] += counts * each
-    return rows
-
-
 def _languages(mixture: Mixture, rows: np.ndarray) -> list[dict]:
-    size, items = len(mixture.languages), mixture.language_items
-    epochs = [
-        np.bincount(side, weights=rows, minlength=size) / np.maximum(items, 1)
-        for side in (mixture.query, mixture.passage)
-    ]
-    return [
-        {"language": code, "items": int(items[i]), "as query": float(epochs[0][i]), "as passage": float(epochs[1][i])}
-        for i, code in enumerate(mixture.languages)
-    ]
+    items, found = mixture.language_items, {"language": mixture.languages, "items": mixture.language_items.tolist()}
+    for name, side in (("as query", mixture.query), ("as passage", mixture.passage)):
+        found[name] = (np.bincount(side, weights=rows, minlength=len(items)) / np.maximum(items, 1)).tolist()
+    return [dict(zip(found, row, strict=True)) for row in zip(*found.values(), strict=True)]
 
 
 def _duplicates(sampler: HybridBatchSampler, steps: int) -> float | None:
-    groups = [members.groups for members in sampler.mixture.members]
+    groups = [layout.groups for layout in sampler.mixture.layouts]
     if not steps or any(of is None for of in groups):
         return None
     shares = []

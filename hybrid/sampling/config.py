@@ -1,12 +1,14 @@
 """What a recipe says about the mixture, and the one error of this room."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from fractions import Fraction
 from typing import Literal
 
-Number = float | str
-"""A share or weight: 0.1, or the text 1/3 or 0.1; always read as the exact fraction that is written."""
+Number = (
+    float | str
+)  # a share or weight: 0.1, or the text 1/3 or 0.1; always read as the exact fraction that is written
 PAPER = ("monolingual", "cross_lingual")  # the kinds of arXiv 2408.10536
 KINDS = (*PAPER, "self_supervised", "bitext")
 ONE_LANGUAGE = ("monolingual", "self_supervised")  # kinds of streams (x, x); those of the others are pairs (x, y)
@@ -21,8 +23,7 @@ class MixtureConfig:
     """The mixture: a tree (kind, data set, language or ordered pair) with a share at every branch."""
 
     monolingual: Number | None = None
-    """Share of monolingual batches (the paper's alpha). Unset: what the other kinds leave, halved with cross_lingual
-    where both are unset."""
+    """Share of monolingual batches (the paper's alpha). Unset: what other kinds leave, half of it if both are unset."""
     cross_lingual: Number | None = None
     """Share of cross-lingual batches (the paper's beta). Unset: as for monolingual."""
     self_supervised: Number | None = None
@@ -33,12 +34,11 @@ class MixtureConfig:
     """Data sets by kind, {bitext: [tatoeba]}: all that the kind draws from. Kinds that are not named here draw, if they
     are monolingual or cross_lingual, from the data sets that are not."""
     form: Literal["single", "mixed", "hybrid"] = "hybrid"
-    """single: a batch is of one language or one ordered pair. mixed: every row has its own stream, kinds included.
-    hybrid: a batch is of one kind; one language a batch where query and passage share it, a pair of its own for every
-    row where they differ (arXiv 2408.10536)."""
+    """single: a batch is of one language or ordered pair. mixed: every row has its own stream, kinds included. hybrid:
+    a batch is of one kind, and of one language; of kinds of pairs every row has its own (arXiv 2408.10536)."""
     unit: Literal["global", "lane"] | None = None
-    """What one draw fills: the global batch, or each of its lanes. In form hybrid the kind and the single language
-    are always drawn for the global batch, lanes concern the rows of pairs. Unset: global for single, else lane."""
+    """What one draw fills: the global batch, or each of its lanes; in form hybrid lanes concern the rows of pairs, all
+    else is drawn for the global batch. Unset: global for single, else lane."""
     lanes: int | None = None
     """Lanes of the global batch where unit is lane; the world size has to divide them. Unset: the greatest common
     divisor of the global batch and 8."""
@@ -61,8 +61,8 @@ class MixtureConfig:
     pair_weights: dict[str, Number] | None = None
     """Weights by ordered pair (`en:de`) instead of the exponent, for kinds of two; not named: nothing."""
     unique_groups: bool = False
-    """No group twice in a batch of one stream: a pass goes over groups, with another item of each in every pass.
-    Keeps an index of the stream's items in memory; rows that are mixed need it not, the loss masks them."""
+    """No group twice in a batch of one stream: a pass goes over groups, with another item of each in every pass. Keeps
+    an index of the stream's items in memory; rows that are mixed need it not, the loss masks them."""
 
     def __post_init__(self) -> None:
         for name in ("dataset_exponent", "language_exponent"):
@@ -77,16 +77,23 @@ class MixtureConfig:
             raise MixtureError("mixture.unique_groups is for batches of one stream; set mixture.form to single.")
         if unknown := sorted(self.sets.keys() - set(KINDS)):
             raise MixtureError(f"mixture.sets names the kind {unknown[0]!r}; the kinds are {', '.join(KINDS)}.")
+        for name in ("dataset_weights", "language_weights", "pair_weights"):
+            for entry, value in (getattr(self, name) or {}).items():
+                fraction(f"mixture.{name}.{entry}", value)
+        pairs = {"pair_weights": self.pair_weights or (), "exclude": [entry for entry in self.exclude if ":" in entry]}
+        for name, entry in ((name, entry) for name, entries in pairs.items() for entry in entries):
+            if entry.count(":") != 1:
+                raise MixtureError(f"mixture.{name} names {entry!r}; name an ordered pair as query:passage: en:de.")
         self.kinds()
 
     def kinds(self) -> dict[str, Fraction]:
         """Return the positive shares by kind; raises MixtureError where they are no numbers or do not sum to 1."""
-        given = {kind: getattr(self, kind) for kind in KINDS}
-        shares = {kind: fraction(f"mixture.{kind}", value) for kind, value in given.items() if value is not None}
-        rest, unset = Fraction(1) - sum(shares.values()), [kind for kind in PAPER if kind not in shares]
+        given = {kind: getattr(self, kind) for kind in KINDS if getattr(self, kind) is not None}
+        shares = {kind: fraction(f"mixture.{kind}", value) for kind, value in given.items()}
+        rest, unset = (Fraction(1) - sum(shares.values()), [kind for kind in PAPER if kind not in given])
         if rest < 0 or (rest > 0 and not unset):
             raise MixtureError(
-                f"mixture: the shares {', '.join(f'{k} {given[k]}' for k in shares)} sum to {float(1 - rest):.12g}, "
+                f"mixture: the shares {', '.join(f'{k} {v}' for k, v in given.items())} sum to {float(1 - rest):.12g}, "
                 "not to 1; change one of them (a third is written 1/3)."
             )
         shares |= {kind: rest / len(unset) for kind in unset}
@@ -99,9 +106,13 @@ class MixtureConfig:
         given = {dataset: 1} if self.dataset_weights is None else self.dataset_weights
         return drawn * fraction(f"mixture.dataset_weights.{dataset}", given.get(dataset, 0))
 
+    def weights(self, kind: str) -> dict[str, Number] | None:
+        """Return the weights by language or ordered pair that are given for a kind."""
+        return self.language_weights if kind in ONE_LANGUAGE else self.pair_weights
+
 
 def fraction(place: str, value: Number) -> Fraction:
-    """Return the exact non-negative fraction that `value` is written as; `place` names it in the error."""
+    """Return the exact non-negative fraction that `value` is written as; `place` names it in the MixtureError."""
     try:
         number = Fraction(str(value))
     except (ValueError, ZeroDivisionError):
@@ -111,10 +122,11 @@ def fraction(place: str, value: Number) -> Fraction:
     return number
 
 
-def check_known(place: str, name: str, known: list[str] | tuple[str, ...]) -> None:
-    """Raise MixtureError, with the nearest known name, if `name` is none of `known`."""
-    if name not in known:
-        close = get_close_matches(name, known, n=1, cutoff=0.3)
-        meant = f"did you mean {close[0]!r}?" if close else "take one of those."
-        few = ", ".join(sorted(known)[:20]) + (", ..." if len(known) > 20 else "")
-        raise MixtureError(f"{place} names {name!r}, but the data has {few}: {meant}")
+def check_known(place: str, names: Iterable[str] | None, known: Sequence[str]) -> None:
+    """Raise MixtureError, with the nearest known name, if one of `names` is none of `known`."""
+    for name in names or ():
+        if name not in known:
+            close = get_close_matches(name, known, n=1, cutoff=0.3)
+            meant = f"did you mean {close[0]!r}?" if close else "take one of those."
+            few = ", ".join(sorted(known)[:20]) + (", ..." if len(known) > 20 else "")
+            raise MixtureError(f"mixture.{place} names {name!r}, but the data has {few}: {meant}")

@@ -1,7 +1,4 @@
-"""Randomness that is computed, not stored: hashes and permutations of integers under a key.
-
-Everything is integer arithmetic modulo 2**64, so it is the same on every machine and with every version of numpy.
-"""
+"""Randomness that is computed, not stored: integer arithmetic modulo 2**64, the same on every machine and numpy."""
 
 import hashlib
 
@@ -30,21 +27,16 @@ def uniform(keys: int | np.ndarray, x: np.ndarray) -> np.ndarray:
 
 
 def permute(x: np.ndarray, n: int | np.ndarray, keys: int | np.ndarray) -> np.ndarray:
-    """Return the images of the integers `x` under keyed permutations of 0..n-1; nothing of size n is stored.
+    """Return the images of int64 `x` [R] under keyed permutations of 0..n-1; nothing of size n is stored.
 
-    A small domain is sorted by hash. A large one goes through a Feistel network on Z_a x Z_b with a * b >= n, and
-    cycle walking (Black and Rogaway 2002, "Ciphers with arbitrary finite domains", methods 2 and 3).
-
-    Args:
-        x: int64 [R], 0 <= x < n.
-        n: size of the domain, one or one per row; 1 <= n < 2**52.
-        keys: key of the permutation, one or one per row.
+    0 <= x < n < 2**52; n and keys are one, or one per row. A small domain is sorted by hash. A large one goes through
+    a Feistel network on Z_a x Z_b with a * b >= n, and cycle walking (Black and Rogaway 2002, "Ciphers with arbitrary
+    finite domains", methods 2 and 3).
     """
-    y, n, keys = np.broadcast_arrays(*(np.asarray(value).astype(np.uint64) for value in (x, n, keys)))
+    y, n, keys = (np.full(len(x), value, dtype=np.uint64) for value in (x, n, keys))
     assert (y < n).all(), "an element outside its domain"
-    y, todo = y.copy(), np.flatnonzero(n > SMALL)
-    if todo.size < y.size:
-        small = np.flatnonzero(n <= SMALL)
+    small, todo = np.flatnonzero(n <= SMALL), np.flatnonzero(n > SMALL)
+    if small.size:
         y[small] = _rank_of_hash(y[small], n[small], keys[small])
     while todo.size:
         y[todo] = _feistel(y[todo], n[todo], keys[todo])
@@ -53,9 +45,8 @@ def permute(x: np.ndarray, n: int | np.ndarray, keys: int | np.ndarray) -> np.nd
 
 
 def _rank_of_hash(x: np.ndarray, n: np.ndarray, keys: np.ndarray) -> np.ndarray:
-    low = np.uint64(SMALL - 1)
     every = np.arange(SMALL, dtype=np.uint64)
-    hashes = hash64(keys[:, None], every) & ~low | every  # the element in the low bits: no two are equal
+    hashes = hash64(keys[:, None], every) & ~np.uint64(SMALL - 1) | every  # the element in the low bits: no ties
     own = np.take_along_axis(hashes, x[:, None].astype(np.int64), axis=1)
     return ((hashes < own) & (every < n[:, None])).sum(axis=1)
 

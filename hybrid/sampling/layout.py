@@ -2,68 +2,73 @@
 
 from collections.abc import Sequence
 from functools import lru_cache
+from math import isqrt
 from typing import Protocol
 
 import numpy as np
 
+from hybrid.sampling.config import MixtureError
+
 
 class Layout(Protocol):
-    """What the sampler knows of a data set."""
+    """What the sampler knows of a data set. `blocks` go on from item 0: first item, end, indices of the languages of
+    each item's query, and, unless it is None or missing, a fourth entry with those of its passage."""
 
     name: str
     digest: str
     languages: tuple[str, ...]  # sorted codes
     groups: np.ndarray | None  # int64 [items], 0..n_groups-1; None where unknown
     blocks: Sequence[tuple]
-    """Consecutive, from item 0 on: first item, end, indices of the languages of each item's query; a fourth entry that
-    is not None has those of its passage, where they differ."""
 
 
 class Members:
-    """Counts and finds the items of a data set that have a query in one language and a passage in another.
+    """Finds the items with a query in one language and a passage in another; languages (L) count as in the mixture.
 
-    Languages (L) are numbered as in the mixture. The ranges of a stream are made when it is drawn from.
+    sizes: int64 [L, L], how many there are. before: int64 [√n + 1, L, L], how many before every √n-th of the n blocks,
+    so that an item is found by looking at 2√n numbers.
     """
 
     def __init__(self, layout: Layout, languages: tuple[str, ...]):
         own = np.array([languages.index(code) for code in layout.languages])
-        self.groups = layout.groups
-        self.starts = np.array([start for start, *_ in layout.blocks], dtype=np.int64)
-        self.lengths = np.array([stop - start for start, stop, *_ in layout.blocks], dtype=np.int64)
-        self.asks, self.has = np.zeros((2, len(layout.blocks), len(languages)), dtype=bool)
-        for number, (_, _, queries, *passages) in enumerate(layout.blocks):
+        pieces = isqrt(len(layout.blocks)) or 1
+        self.width = -(-len(layout.blocks) // pieces)
+        self.starts, self.lengths = np.zeros((2, pieces * self.width), dtype=np.int64)
+        self.asks, self.has = np.zeros((2, pieces * self.width, len(languages)), dtype=bool)
+        for number, (start, stop, queries, *passages) in enumerate(layout.blocks):
+            self.starts[number], self.lengths[number] = start, stop - start
             self.asks[number, own[list(queries)]] = True
             self.has[number, own[list(queries if not passages or passages[0] is None else passages[0])]] = True
-        self.ranges = lru_cache(maxsize=256)(self._ranges)
+        shape = pieces, self.width, len(languages)
+        asked = (self.asks * self.lengths[:, None]).astype(float).reshape(shape)  # exact to 2**53
+        sizes = asked.transpose(0, 2, 1) @ self.has.reshape(shape)
+        self.before = np.concatenate([0 * sizes[:1], np.cumsum(sizes, axis=0)]).astype(np.int64)
+        self.sizes, self.name, self.groups = self.before[-1], layout.name, layout.groups
         self.by_group = lru_cache(maxsize=64)(self._by_group)
-
-    def sizes(self) -> np.ndarray:
-        """Return int64 [L, L]: the items that have a query in the one and a passage in the other language."""
-        asked = self.asks.T * self.lengths.astype(float)  # exact up to 2**53 items
-        return (asked @ self.has).astype(np.int64)
 
     def usable(self, pairs: np.ndarray) -> int:
         """Return the number of items that are in at least one of the streams marked in bool [L, L]."""
         return int(self.lengths[((self.asks @ pairs) & self.has).any(axis=1)].sum())
 
-    def _ranges(self, query: int, passage: int) -> tuple[np.ndarray, np.ndarray]:
-        blocks = np.flatnonzero(self.asks[:, query] & self.has[:, passage])
-        return self.starts[blocks], np.concatenate(([0], np.cumsum(self.lengths[blocks])))
+    def items(self, query: np.ndarray, passage: np.ndarray, places: np.ndarray) -> np.ndarray:
+        """Return int64 [R]: of each row's stream, by its languages, the item at its place, counted from 0 in order."""
+        piece = (self.before[1:, query, passage] <= places).sum(axis=0)
+        places = places - self.before[piece, query, passage]
+        blocks = piece[:, None] * self.width + np.arange(self.width)
+        theirs = self.asks[blocks, query[:, None]] & self.has[blocks, passage[:, None]]
+        ends = np.cumsum(theirs * self.lengths[blocks], axis=1)
+        found = np.arange(len(places)), (ends <= places[:, None]).sum(axis=1)
+        return self.starts[blocks[found]] + self.lengths[blocks[found]] - ends[found] + places
 
-    def items(self, query: int, passage: int, places: np.ndarray) -> np.ndarray:
-        """Return the items at int64 `places` of a stream, its items counted from 0 in their order."""
-        starts, before = self.ranges(query, passage)
-        block = np.searchsorted(before, places, side="right") - 1
-        return starts[block] + places - before[block]
+    def of_groups(self, query: int, passage: int, places: np.ndarray, turns: np.ndarray) -> np.ndarray:
+        """Return an item of each of a stream's groups at `places`: item number `turns` of it, over and over."""
+        items, bounds = self.by_group(query, passage)
+        return items[bounds[places] + turns % (bounds[places + 1] - bounds[places])]
 
     def _by_group(self, query: int, passage: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the items of a stream sorted by group, and where each group starts among them, with the end."""
-        items = self.items(query, passage, np.arange(self.ranges(query, passage)[1][-1]))
+        if self.groups is None:
+            raise MixtureError(f"mixture.unique_groups: data set {self.name!r} has no groups; set it to false.")
+        blocks = np.flatnonzero(self.asks[:, query] & self.has[:, passage])
+        items = np.concatenate(list(map(np.arange, self.starts[blocks], self.starts[blocks] + self.lengths[blocks])))
         items = items[np.argsort(self.groups[items], kind="stable")]
-        new = np.flatnonzero(np.diff(self.groups[items])) + 1
-        return items, np.concatenate(([0], new, [len(items)]))
-
-    def of_groups(self, query: int, passage: int, places: np.ndarray, turns: np.ndarray) -> np.ndarray:
-        """Return an item of the groups at `places`: item number `turns` of each group, over and over."""
-        items, bounds = self.by_group(query, passage)
-        return items[bounds[places] + turns % (bounds[places + 1] - bounds[places])]
+        return items, np.flatnonzero(np.diff(self.groups[items], prepend=-1, append=-1))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hybrid.sampling import HybridBatchSampler, Mixture, MixtureConfig
-from hybrid.sampling.__main__ import report
+from hybrid.sampling.__main__ import main, report
 from hybrid.sampling.audit import audit, differences
 from tests.sampling.synthetic import layout
 
@@ -103,3 +103,10 @@ def test_the_command_prints_saves_and_draws(tmp_path, capsys):
     assert (tmp_path / "audit.png").read_bytes().startswith(b"\x89PNG")
     (tmp_path / "run.json").write_text(json.dumps(counts | {found.names[0]: 1}))
     assert report(of, training, options) == 1
+
+
+def test_no_steps_and_no_processes_are_refused(capsys):
+    for flags in (["--world_size", "0"], ["--steps", "-1"]):
+        with pytest.raises(SystemExit):
+            main(flags)
+        assert "have to be 1 or more" in capsys.readouterr().err

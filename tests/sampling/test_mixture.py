@@ -1,6 +1,7 @@
 """From recipe and data to streams and exact shares; what is refused, and in which words."""
 
 from fractions import Fraction
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -140,7 +141,20 @@ def test_streams_know_their_items():
     assert sizes["cross_lingual/x/fr:de"] == 2
     stream = next(i for i in sizes if i == "cross_lingual/x/de:en")
     number = list(sizes).index(stream)
-    assert mixture.items_at(number, np.arange(5), np.zeros(5, int)).tolist() == [5, 6, 7, 12, 13]
+    assert mixture.items_at(np.full(5, number), np.arange(5), np.zeros(5, int)).tolist() == [5, 6, 7, 12, 13]
+
+
+def test_every_place_of_every_stream_is_an_item_of_it_in_order():
+    sets = [" ".join(codes) for n in (1, 2, 3) for codes in combinations(("de", "en", "es", "fr", "zh"), n)]
+    data = layout("x", {codes: 1 + 7 * number % 11 for number, codes in enumerate(sets)})
+    mixture = Mixture(MixtureConfig(form="mixed"), [data])
+    streams = np.repeat(np.arange(len(mixture.items)), mixture.items)
+    places = np.concatenate([np.arange(items) for items in mixture.items])
+    found = mixture.items_at(streams, places, np.zeros_like(places))
+    for stream in range(len(mixture.items)):
+        pair = {int(mixture.query[stream]), int(mixture.passage[stream])}
+        expected = [item for start, stop, codes in data.blocks if pair <= set(codes) for item in range(start, stop)]
+        assert found[streams == stream].tolist() == expected
 
 
 RECIPES = {  # method.md and LAReQA: what a batch of each baseline is
@@ -203,6 +217,7 @@ def test_unknown_names_are_refused_with_the_nearest():
     assert "mixture.exclude names 'xx'" in refusal({"exclude": ["xx"]})
     assert "did you mean 'only_de'?" in refusal({"dataset_weights": {"onlyde": 1}}, ALL, ONLY_DE)
     assert "query:passage" in refusal({"pair_weights": {"en-de": 1}})
+    assert "query:passage" in refusal({"exclude": ["en:de:fr"]})
 
 
 def test_pairs_without_items_are_refused_where_they_are_asked_for():

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hybrid.sampling.schedule import BLOCK, Quota, Random
+from hybrid.sampling.schedule import BLOCK, Schedule
 
 parts_of_a_node = st.one_of(
     st.lists(st.integers(1, 12), min_size=2, max_size=8),
@@ -31,7 +31,7 @@ def largest_excess(child: np.ndarray, parts: list[int]) -> int:
 @settings(max_examples=60, deadline=None)
 @given(parts=parts_of_a_node, key=st.integers(0, 2**64 - 1), turns=st.integers(1, 1500))
 def test_every_child_is_within_one_of_its_share_after_any_number_of_turns(parts, key, turns):
-    child, ordinal = Quota(np.array(parts), key).take(np.arange(turns))
+    child, ordinal = Schedule(np.array(parts), key).take(np.arange(turns))
     assert largest_excess(child, parts) < sum(parts)
     for i in range(len(parts)):
         assert (ordinal[child == i] == np.arange((child == i).sum())).all()
@@ -41,7 +41,7 @@ def test_every_child_is_within_one_of_its_share_after_any_number_of_turns(parts,
 @given(parts=parts_of_a_node, key=st.integers(0, 2**64 - 1), data=st.data())
 def test_the_bound_holds_on_every_prefix_from_any_block_on(parts, key, data):
     """Entered at a late block, with the counts that the schedule gives there, all later prefixes are bound too."""
-    schedule, total = Quota(np.array(parts), key), sum(parts)
+    schedule, total = Schedule(np.array(parts), key), sum(parts)
     turn = data.draw(st.integers(0, 6)) * schedule.size + data.draw(st.integers(0, schedule.size - 1))
     assert schedule.counts(turn).sum() == turn
     for at in range(turn, turn + 40):
@@ -55,7 +55,7 @@ def test_the_bound_holds_on_every_prefix_from_any_block_on(parts, key, data):
 )
 def test_the_bound_is_exact_where_floats_or_64_bits_are_not_enough(parts, far):
     """Far off, from a block on at whose start every count is exactly its share."""
-    schedule, total = Quota(np.array(parts, dtype=object if sum(parts) >= 2**62 else np.int64), key=5), sum(parts)
+    schedule, total = Schedule(np.array(parts, dtype=object if sum(parts) >= 2**62 else np.int64), key=5), sum(parts)
     first = far // (schedule.period * schedule.size) * schedule.period * schedule.size
     before = schedule.counts(first).tolist()
     assert all(Fraction(count) == Fraction(part * first, total) for count, part in zip(before, parts, strict=True))
@@ -64,19 +64,19 @@ def test_the_bound_is_exact_where_floats_or_64_bits_are_not_enough(parts, far):
     assert ordinal[0] == before[child[0]]
 
 
-@pytest.mark.parametrize("schedule", [Quota, Random])
+@pytest.mark.parametrize("kind", ["quota", "random"])
 @pytest.mark.parametrize("parts", [[1] * 7, [5, 3, 2], [10**7 + 19, 10**7, 3 * 10**6]])
-def test_any_turn_can_be_asked_first(schedule, parts):
-    whole = schedule(np.array(parts), 3).take(np.arange(5 * BLOCK))
+def test_any_turn_can_be_asked_first(kind, parts):
+    whole = Schedule(np.array(parts), 3, kind).take(np.arange(5 * BLOCK))
     for turn in [4 * BLOCK + 7, 0, BLOCK, 3 * BLOCK - 1, 2 * BLOCK + 500]:
-        child, ordinal = schedule(np.array(parts), 3).take(np.array([turn]))
+        child, ordinal = Schedule(np.array(parts), 3, kind).take(np.array([turn]))
         assert (child[0], ordinal[0]) == (whole[0][turn], whole[1][turn])
 
 
-@pytest.mark.parametrize("schedule", [Quota, Random])
-def test_counts_taken_over_give_the_same_turns(schedule):
+@pytest.mark.parametrize("kind", ["quota", "random"])
+def test_counts_taken_over_give_the_same_turns(kind):
     parts = np.array([10**7 + 19, 10**7, 3 * 10**6])
-    old, new = schedule(parts, 3), schedule(parts, 3)
+    old, new = Schedule(parts, 3, kind), Schedule(parts, 3, kind)
     number = 20 * BLOCK // old.size
     new._served = lambda n, *counts, served=new._served: (
         served(n, *counts) if n >= number else pytest.fail("went through earlier blocks")
@@ -87,7 +87,7 @@ def test_counts_taken_over_give_the_same_turns(schedule):
 
 
 def test_eleven_thousand_pairs_are_each_drawn_once_a_round():
-    child, _ = Quota(np.ones(11_990, dtype=np.int64), 1).take(np.arange(3 * 11_990))
+    child, _ = Schedule(np.ones(11_990, dtype=np.int64), 1).take(np.arange(3 * 11_990))
     rounds = child.reshape(3, -1)
     assert (np.sort(rounds) == np.arange(11_990)).all()
     assert (rounds[0] != rounds[1]).mean() > 0.99
@@ -95,7 +95,7 @@ def test_eleven_thousand_pairs_are_each_drawn_once_a_round():
 
 def test_thousands_of_uneven_children_keep_the_bound():
     parts = np.random.default_rng(0).integers(1, 10**6, 3000)
-    schedule, total = Quota(parts, 1), int(parts.sum())
+    schedule, total = Schedule(parts, 1), int(parts.sum())
     for turn in [1, 700, BLOCK, 2 * BLOCK + 11, 9 * BLOCK + 5]:
         assert (abs(schedule.counts(turn) * total - parts * turn) < total).all()
 
@@ -103,7 +103,7 @@ def test_thousands_of_uneven_children_keep_the_bound():
 @pytest.mark.parametrize("parts", [[1, 1], [3, 7], [2, 3], [1, 2, 3], [1] * 12, [1, 499]])
 def test_the_order_is_no_fixed_rotation_and_its_phase_comes_from_the_seed(parts):
     size = sum(parts)
-    rounds = [Quota(np.array(parts), key).take(np.arange(40 * size))[0].reshape(40, size) for key in range(30)]
+    rounds = [Schedule(np.array(parts), key).take(np.arange(40 * size))[0].reshape(40, size) for key in range(30)]
     assert len({tuple(every[0].tolist()) for every in rounds}) > 1, "each seed starts alike"
     assert all(len({tuple(row.tolist()) for row in every}) > 1 for every in rounds), "each round is like the one before"
     rare = np.argmax(np.concatenate(rounds) == int(np.argmin(parts)), axis=1)  # first turn of the rarest child
@@ -112,13 +112,13 @@ def test_the_order_is_no_fixed_rotation_and_its_phase_comes_from_the_seed(parts)
 
 
 def test_a_rare_child_may_come_early_or_late_in_its_window():
-    places = [int(np.argmax(Quota(np.array([1, 99]), key).take(np.arange(100))[0] == 0)) for key in range(200)]
+    places = [int(np.argmax(Schedule(np.array([1, 99]), key).take(np.arange(100))[0] == 0)) for key in range(200)]
     counts = np.histogram(places, bins=5, range=(0, 100))[0]
     assert counts.min() > 15, f"40 expected in each fifth of the window, found {counts}"
 
 
 def test_random_draws_follow_the_shares_without_memory():
-    child, _ = Random(np.array([5, 3, 2]), 11).take(np.arange(200_000))
+    child, _ = Schedule(np.array([5, 3, 2]), 11, "random").take(np.arange(200_000))
     assert np.allclose(np.bincount(child) / 200_000, [0.5, 0.3, 0.2], atol=0.005)
     repeats = (child[1:] == child[:-1]).mean()
     assert abs(repeats - 0.38) < 0.005, "0.25 + 0.09 + 0.04 expected of independent draws"
