@@ -35,8 +35,8 @@ def built_once(folder: Path, build: Callable[[Path], None]) -> Path:
                     build(temporary)
     except OSError as error:
         raise InputError(
-            f"{error.filename or folder}: cannot be written ({error.strerror}); free space there, or set data.cache to "
-            "a folder that can be written."
+            f"{error.filename or folder}: cannot be written ({error.strerror}); free space there, or set data.cache "
+            "(for an evaluation XDG_CACHE_HOME) to a folder that can be written."
         ) from error
     return folder
 

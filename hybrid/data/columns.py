@@ -49,9 +49,9 @@ class Columns:
                 return report.note(f"no {side}", place)
             if self.languages and code not in self.languages:
                 return report.note(f"language {code} is not among those taken", place, bad=False)
-        start = None
+        start, answer = None, ""
         if isinstance(found["answers"], Mapping):
-            start, _, cause = find_answer(_answers(found["answers"]), found["passage"])
+            start, answer, cause = find_answer(_answers(found["answers"]), found["passage"])
             if cause:
                 report.note(cause, place, bad=cause != UNANSWERABLE)
             if start is None:
@@ -63,6 +63,7 @@ class Columns:
             passage=found["passage"],
             passage_language=str(languages[1]),
             answer_start=start,
+            answer=answer,
             article=_text(found["article"]),
             group=_text(found["group"]),
             negatives=_negatives(found["negatives"]),

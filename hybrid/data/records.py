@@ -45,5 +45,7 @@ class Row:
     """Name that rows share whose passages answer the same; None where only equal passages do."""
     negatives: list[str] = field(default_factory=list)
     """Passages in the passage's language that do not answer the question."""
+    answer: str = ""
+    """Text of the answer in the passage, empty where it is not known."""
     named: bool = True
     """Whether the file gave the id; one that was made up says nothing about other files."""

@@ -39,6 +39,7 @@ def rows(paragraphs: list[Paragraph], language: str) -> Iterator[Row]:
                 passage=paragraph.context,
                 passage_language=language,
                 answer_start=question.answer_start,
+                answer=question.answer_text,
                 sentences=paragraph.sentences or None,
                 article=paragraph.article,
             )

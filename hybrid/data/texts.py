@@ -31,24 +31,48 @@ class TextWriter:
         name = hashlib.blake2b(content, digest_size=16).digest()
         number = self.numbers.setdefault(name, len(self.ends))
         if number == len(self.ends):
-            self.buffer += content
-            self.size += len(content)
-            self.ends.append(self.size)
-            if len(self.buffer) > BUFFER:
-                self._flush()
+            self._append(content)
         return number
 
     def close(self) -> None:
         """Finish the file; ``Texts`` can read it then."""
         self._flush()
         np.save(self.folder / f"{self.name}.ends.npy", np.array(self.ends, np.int64))
-        digests = np.frombuffer(b"".join(self.numbers), np.uint64).reshape(-1, 2)
+        digests = np.frombuffer(self._digests(), np.uint64).reshape(-1, 2)
         np.save(self.folder / f"{self.name}.digests.npy", digests)
+
+    def _digests(self) -> bytes:
+        return b"".join(self.numbers)
+
+    def _append(self, content: bytes) -> None:
+        self.buffer += content
+        self.size += len(content)
+        self.ends.append(self.size)
+        if len(self.buffer) > BUFFER:
+            self._flush()
 
     def _flush(self) -> None:
         with open(self.folder / f"{self.name}.utf8", "ab") as file:
             file.write(self.buffer)
         self.buffer.clear()
+
+
+class PlainTextWriter(TextWriter):
+    """Writes texts as they are, equal ones each time, and holds 24 bytes of each in memory."""
+
+    def __init__(self, folder: Path, name: str = TEXTS):
+        super().__init__(folder, name)
+        self.joined = bytearray()
+
+    def add(self, text: str) -> int:
+        """Return the number of a text, which is how many came before it."""
+        content = text.encode()
+        self.joined += hashlib.blake2b(content, digest_size=16).digest()
+        self._append(content)
+        return len(self.ends) - 1
+
+    def _digests(self) -> bytes:
+        return bytes(self.joined)
 
 
 class Texts:

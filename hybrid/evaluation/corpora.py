@@ -1,30 +1,48 @@
 """Passages out of corpus files: JSON lines of BEIR, MIRACL and Pyserini, TSV of DPR and MS MARCO."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from hybrid.data.cache import FORM, built_once, cache_folder
 from hybrid.data.files import parse_json, read_lines
+from hybrid.data.texts import IDS, PlainTextWriter, Texts
 from hybrid.runtime.errors import InputError
+from hybrid.runtime.files import digest
 
-_ID = ("_id", "docid", "id")
-_TEXT = ("text", "contents", "passage")
+ID = ("_id", "docid", "id")
+TEXT = ("text", "contents", "passage")
 
 
-def read_corpus(paths: Iterable[Path]) -> tuple[list[str], list[str]]:
+def read_corpus(paths: Sequence[Path]) -> tuple[Texts, Texts]:
     """Return the ids and texts of all passages: ``title\\ntext`` where there is a title, as MIRACL and BGE-M3 have it.
 
     JSON lines have an id (``_id``, ``docid`` or ``id``), a text (``text``, ``contents`` or ``passage``) and perhaps a
     title. Lines of TSV are id, text and perhaps title, or as a first line of column names says. Files may be .gz.
 
+    They are read once, into a folder of the cache from which all processes of a node map them, again only where a
+    file's path, size or time of change is another: tens of millions of passages are in nobody's memory.
+
     Raises InputError with file and line where a row has no id or text.
     """
-    ids, texts = [], []
+    states = [(str(path.resolve()), path.stat()) for path in paths if path.exists()]
+    key = digest([FORM, [(name, state.st_size, state.st_mtime_ns) for name, state in states], list(map(str, paths))])
+    folder = built_once(cache_folder(None) / "passages" / key, partial(_store, paths=paths))
+    return Texts(folder, IDS), Texts(folder)
+
+
+def _store(folder: Path, paths: Sequence[Path]) -> None:
+    ids, texts = PlainTextWriter(folder, IDS), PlainTextWriter(folder)
     for path in paths:
         for name, title, text in _json(path) if ".json" in path.name else _tabs(path):
-            ids.append(name)
-            texts.append(f"{title}\n{text}" if title else text)
-    return ids, texts
+            try:
+                ids.add(name)
+                texts.add(f"{title}\n{text}" if title else text)
+            except UnicodeEncodeError as error:
+                raise InputError(f"{path}: passage {name!a} is no valid Unicode ({error.reason}); mend it.") from error
+    ids.close()
+    texts.close()
 
 
 def either(path: Path) -> Path:
@@ -41,14 +59,15 @@ def json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 def _json(path: Path) -> Iterator[tuple[str, str, str]]:
     for number, row in json_rows(path):
-        name, text = (_first(row, keys, f"{path}, line {number}") for keys in (_ID, _TEXT))
-        yield str(name), str(row.get("title") or ""), str(text)
+        name, text = (first_of(row, keys, f"{path}, line {number}") for keys in (ID, TEXT))
+        yield name, str(row.get("title") or ""), text
 
 
-def _first(row: dict[str, Any], keys: Sequence[str], place: str) -> Any:
+def first_of(row: dict[str, Any], keys: Sequence[str], place: str) -> str:
+    """Return the value of the first of these keys that a row has; raises InputError with `place` if it has none."""
     for key in keys:
-        if key in row:
-            return row[key]
+        if row.get(key) is not None:
+            return str(row[key])
     raise InputError(f"{place}: has none of {', '.join(keys)}, only {', '.join(row) or 'nothing'}; expected a passage.")
 
 

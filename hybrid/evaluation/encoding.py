@@ -7,7 +7,7 @@ every W-th shard that is not on disk yet, so a killed job goes on where it was.
 import hashlib
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from hybrid.evaluation.config import EncodingConfig
+from hybrid.evaluation.distinct import distinct
 from hybrid.evaluation.vectors import SHARD, Vectors, shard_count, shard_path
 from hybrid.runtime.errors import InputError
 from hybrid.runtime.files import atomic_file, read_json, write_json
@@ -47,42 +48,45 @@ def encode(
     if encoder.max_length and max_length > encoder.max_length:
         warn(f"{side}: the model takes {encoder.max_length} tokens, not {max_length}; longer texts are cut at that.")
         max_length = encoder.max_length
-    distinct, rows = _distinct(texts)
+    first, rows = distinct(texts)
     manifest = {
         "model": model_digest,
-        "texts": _digest(distinct),
+        "texts": _digest(texts[row] for row in first),
         "prefix": encoder.prefixes[side],
         "max_length": max_length,
         **vars(config),
     }
-    missing = missing_shards(folder, manifest, shard_count(len(distinct)))
+    missing = missing_shards(folder, manifest, shard_count(len(first)))
+
+    def shard(number: int) -> list[str]:
+        return [texts[row] for row in first[SHARD * number : SHARD * (number + 1)]]
+
     start = time.monotonic()
     error = None
     try:
-        _encode_shards(encoder, distinct, side, max_length, folder, config, missing[rank() :: world_size()])
+        mine = missing[rank() :: world_size()]
+        _encode_shards(encoder, shard, _texts(mine, len(first)), side, max_length, folder, config, mine)
     except InputError as raised:
         error = raised
     for raised in gather_objects(error):
         if raised:
             raise raised
-    done = sum(min(SHARD, len(distinct) - SHARD * number) for number in missing)
+    done = _texts(missing, len(first))
     seconds = time.monotonic() - start
     device = next(encoder.parameters()).device
     log(
-        f"{side}: {len(texts)} texts, {len(distinct)} distinct, {done} encoded in {seconds:.0f} s "
+        f"{side}: {len(texts)} texts, {len(first)} distinct, {done} encoded in {seconds:.0f} s "
         f"({done / max(seconds, 1e-9):.0f} texts/s on {world_size()} x {device}, {config.precision})"
     )
     return Vectors(folder, rows)
 
 
-def _distinct(texts: Sequence[str]) -> tuple[list[str], np.ndarray]:
-    """Return the distinct texts in the order of their first occurrence, and int64 [N], which of them each text is."""
-    number: dict[str, int] = {}
-    rows = np.fromiter((number.setdefault(text, len(number)) for text in texts), np.int64, len(texts))
-    return list(number), rows
+def _texts(shards: Sequence[int], count: int) -> int:
+    """Return how many of `count` distinct texts are in these shards."""
+    return sum(min(SHARD, count - SHARD * number) for number in shards)
 
 
-def _digest(texts: Sequence[str]) -> str:
+def _digest(texts: Iterable[str]) -> str:
     state = hashlib.blake2b(digest_size=16)
     for text in texts:
         state.update(text.encode("utf-8", "surrogatepass"))
@@ -120,12 +124,11 @@ def inference(encoder, precision: str) -> Iterator[torch.device]:
         encoder.train(training)
 
 
-def _encode_shards(encoder, texts, side, max_length, folder, config, numbers: list[int]) -> None:
-    total = sum(min(SHARD, len(texts) - SHARD * number) for number in numbers)
+def _encode_shards(encoder, shard, total: int, side, max_length, folder, config, numbers: list[int]) -> None:
+    """Encode and write shards; `shard` gives the texts of one by its number, `total` is how many they are."""
 
     def tokens(number: int) -> list[list[int]]:
-        part = texts[SHARD * number : SHARD * (number + 1)]
-        prefixed = [encoder.prefixes[side] + text for text in part]
+        prefixed = [encoder.prefixes[side] + text for text in shard(number)]
         return encoder.tokenizer(prefixed, truncation=True, max_length=max_length, return_attention_mask=False)[
             "input_ids"
         ]
@@ -141,7 +144,7 @@ def _encode_shards(encoder, texts, side, max_length, folder, config, numbers: li
             if position + 1 < len(numbers):
                 coming = ahead.submit(tokens, numbers[position + 1])
             vectors = _encode_shard(encoder, ids, config.tokens(device.type), device, bar)
-            _refuse_not_finite(vectors, texts, number)
+            _refuse_not_finite(vectors, shard(number))
             with atomic_file(shard_path(folder, number), "wb") as file:
                 np.save(file, vectors.astype(config.storage))
 
@@ -162,11 +165,11 @@ def _encode_shard(encoder, ids: list[list[int]], batch_tokens: int, device, bar)
     return out
 
 
-def _refuse_not_finite(vectors: np.ndarray, texts: Sequence[str], number: int) -> None:
+def _refuse_not_finite(vectors: np.ndarray, texts: Sequence[str]) -> None:
     bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
     if len(bad):
-        shown = "; ".join(repr(texts[SHARD * number + row][:60]) for row in bad[:3].tolist())
+        shown = "; ".join(repr(texts[row][:60]) for row in bad[:3].tolist())
         raise InputError(
             f"the embeddings of {len(bad)} texts are not finite (first: {shown}); the model is damaged or "
-            "overflows in this precision: try --encoding.precision fp32."
+            "overflows in this precision: try encoding.precision fp32."
         )

@@ -6,6 +6,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from hybrid.data.texts import Texts
+from hybrid.evaluation.distinct import distinct
 from hybrid.runtime.errors import InputError
 from hybrid.runtime.files import digest
 from hybrid.runtime.logs import warn
@@ -73,7 +77,7 @@ class Judged:
 
 def _digest(value) -> str:
     """Return the digest of a part's field; millions of passages are not joined into one text for it."""
-    if not isinstance(value, list) or not value or not isinstance(value[0], str):
+    if not isinstance(value, (list, Texts)) or not len(value) or not isinstance(value[0], str):
         return digest(value)
     state = hashlib.blake2b(digest_size=16)
     for text in value:
@@ -90,8 +94,10 @@ def check_part(part: Part, place: str) -> Part:
     """
     check_documents(part.document_ids, place)
     check_queries(part, place)
-    queries, documents = set(part.query_ids), set(part.document_ids)
+    queries = set(part.query_ids)
     pairs = [(query, document) for query, judged in part.qrels.items() for document in judged]
+    judged_ids = {document for _, document in pairs}
+    documents = {name for name in part.document_ids if name in judged_ids}
     unknown = [f"{query} {name}" for query, name in pairs if query not in queries or name not in documents]
     check_unknown(unknown, len(pairs), place)
     qrels = {query: judged for query, judged in part.qrels.items() if query in queries}
@@ -118,7 +124,7 @@ def check_part(part: Part, place: str) -> Part:
 
 def check_documents(ids: Sequence[str], place: str) -> None:
     """Raise InputError where there is no document, or two have the same id."""
-    if not ids:
+    if not len(ids):
         raise InputError(f"{place}: holds no document; check that its files are complete.")
     _refuse_repeated(ids, "document", place)
 
@@ -144,9 +150,9 @@ def check_unknown(unknown: Sequence[str], judgments: int, place: str) -> None:
 
 
 def _refuse_repeated(ids: Sequence[str], side: str, place: str) -> None:
-    if len(set(ids)) < len(ids):
-        seen: set[str] = set()
-        first = next(name for name in ids if name in seen or seen.add(name))
+    first, _ = distinct(ids)
+    if len(first) < len(ids):
+        again = int(np.setdiff1d(np.arange(len(ids)), first)[0])
         raise InputError(
-            f"{place}: {len(ids) - len(set(ids))} {side} ids occur twice (first: {first!r}); remove the repetitions."
+            f"{place}: {len(ids) - len(first)} {side} ids occur twice (first: {ids[again]!r}); remove the repetitions."
         )

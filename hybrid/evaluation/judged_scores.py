@@ -13,6 +13,7 @@ from pyarrow import parquet
 
 from hybrid.evaluation.answers import exact_match, f1, first_hits
 from hybrid.evaluation.config import EvaluationConfig, SearchConfig
+from hybrid.evaluation.distinct import Joined
 from hybrid.evaluation.judged import Judged, Part
 from hybrid.evaluation.plots import heat_map
 from hybrid.evaluation.reading import Reader, load_reader
@@ -104,7 +105,7 @@ def _embedded(task, judged: Judged, embed: Callable) -> Iterator[tuple[str, Part
     parts = judged.parts.values()
     corpora = {id(part.documents): part.documents for part in parts}
     queries = embed(list(chain.from_iterable(part.queries for part in parts)), task.prefixes[0], "query")
-    documents = embed(list(chain.from_iterable(corpora.values())), task.prefixes[1], "passage")
+    documents = embed(Joined(list(corpora.values())), task.prefixes[1], "passage")
     starts = dict(zip(corpora, np.cumsum([0, *map(len, corpora.values())]).tolist(), strict=False))
     first = 0
     for code, part in judged.parts.items():

@@ -1,6 +1,6 @@
 """Hard negatives: ``python -m hybrid.evaluation.mine --model DIR --data 'squad/dev.{language}.json.gz' --out FILE``.
 
-Searches every question among the paragraphs of all languages and writes training pairs with the best-ranked paragraphs
+Searches every question among the passages of all languages and writes training pairs with the best-ranked passages
 that do not answer it, as JSON lines that the format ``pairs`` reads with ``negatives: given``. A killed job goes on
 with the embeddings, and the cross-encoder's judgments, that it had written.
 """
@@ -14,17 +14,15 @@ from pathlib import Path
 import numpy as np
 from jsonargparse import ArgumentParser
 
-from hybrid.data.records import Paragraph
-from hybrid.evaluation.collection import Collection
+from hybrid.data.config import DatasetConfig
+from hybrid.evaluation.asked import Asked, data_set, read_asked
 from hybrid.evaluation.config import EncodingConfig, SearchConfig
 from hybrid.evaluation.crossing import CrossEncoder, pair_probabilities
 from hybrid.evaluation.encoding import encode
-from hybrid.evaluation.negatives import Mined, MiningConfig, choose, document_groups, normalised, positives
-from hybrid.evaluation.passages import passage_collection
+from hybrid.evaluation.negatives import Mined, MiningConfig, choose, document_groups, positives
 from hybrid.evaluation.plots import histogram
 from hybrid.evaluation.results import model_digest
 from hybrid.evaluation.search import search
-from hybrid.evaluation.tasks.parallel import read_paragraphs
 from hybrid.models.config import ModelConfig
 from hybrid.models.load import load_encoder
 from hybrid.runtime.errors import InputError
@@ -34,25 +32,23 @@ from hybrid.runtime.logs import log
 from hybrid.runtime.processes import barrier, is_main
 
 
-def write_pairs(path: Path, collection: Collection, paragraphs: dict[str, list[Paragraph]], mined: Mined) -> int:
-    """Write one line for each question and its own-language paragraph; returns how many."""
-    names = [question.id for code in collection.languages for p in paragraphs[code] for question in p.questions]
-    titles = [p.article for code in collection.languages for p in paragraphs[code] for _ in p.questions]
+def write_pairs(path: Path, asked: Asked, mined: Mined) -> int:
+    """Write one line for each question and its passage, in its own language if there is one; returns how many."""
+    collection = asked.collection
     group, texts = document_groups(collection), collection.documents.texts
     positive = positives(collection)
     queries = np.flatnonzero(positive >= 0).tolist()
     with atomic_file(path) as file:
         for query in queries:
             document = int(positive[query])
-            code = collection.languages[collection.queries.language[query]]
             row = {
-                "id": names[query],
+                "id": asked.names[query],
                 "query": collection.queries.texts[query],
                 "passage": texts[document],
-                "query_lang": code,
-                "passage_lang": code,
+                "query_lang": collection.languages[collection.queries.language[query]],
+                "passage_lang": collection.languages[collection.documents.language[document]],
                 "group": f"g{group[document]}",
-                "article": titles[query],
+                "article": asked.articles[query],
                 "negatives": [texts[row] for row in mined.negatives[query]],
             }
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
@@ -61,7 +57,7 @@ def write_pairs(path: Path, collection: Collection, paragraphs: dict[str, list[P
 
 def mine(
     encoder,
-    paragraphs: dict[str, list[Paragraph]],
+    asked: Asked,
     out: Path,
     config: MiningConfig,
     encoding: EncodingConfig,
@@ -69,7 +65,7 @@ def mine(
     cross_encoder: CrossEncoder | None = None,
 ) -> Mined:
     """Encode, search, choose and write; every rank has to call it."""
-    collection, place = passage_collection(paragraphs, "paragraph"), out.parent / f"{out.name}.embeddings"
+    collection, place = asked.collection, out.parent / f"{out.name}.embeddings"
     digest_of_model = model_digest(encoder)
 
     def embed(texts: Sequence[str], side: str, length: int):
@@ -85,24 +81,13 @@ def mine(
         tokens = encoding.tokens(cross_encoder.model.device.type)
         return pair_probabilities(cross_encoder, texts, place / "filter", length, tokens, encoding.precision)
 
-    answers = question_answers(collection, paragraphs)
-    mined = choose(collection, answers, found, config, relevance if cross_encoder else None)
+    mined = choose(collection, asked.answers, found, config, relevance if cross_encoder else None)
     if is_main():
-        written = write_pairs(out, collection, paragraphs, mined)
+        written = write_pairs(out, asked, mined)
         write_histogram(out, mined, config.last_rank)
         log(f"{out}: {written} pairs with {sum(mined.ranks.values())} negatives; candidates: {dict(mined.counts)}")
     barrier()
     return mined
-
-
-def question_answers(collection: Collection, paragraphs: dict[str, list[Paragraph]]) -> list[set[str]]:
-    """Return the `normalised` answers of each question number, in all languages that it exists in."""
-    found: list[set[str]] = [set() for _ in range(int(collection.question.max()) + 1)]
-    given = [q for code in collection.languages for paragraph in paragraphs[code] for q in paragraph.questions]
-    for number, question in zip(collection.question.tolist(), given, strict=True):
-        if answer := normalised(question.answer_text):
-            found[number].add(answer)
-    return found
 
 
 def write_histogram(out: Path, mined: Mined, last_rank: int) -> None:
@@ -116,7 +101,10 @@ def main(arguments: list[str] | None = None) -> None:
     """Run as a command: bad input is told in one sentence, with status 2."""
     parser = ArgumentParser(prog="python -m hybrid.evaluation.mine", description=__doc__)
     parser.add_argument("--model", required=True, help="model directory or hub id of the miner")
-    parser.add_argument("--data", required=True, help="SQuAD-format files by language, such as dev.{language}.json.gz")
+    parser.add_argument("--data", type=str | None, help="SQuAD or LAReQA form by language, JSONL, TSV, Parquet, Arrow")
+    parser.add_argument(
+        "--dataset", type=DatasetConfig, default=DatasetConfig(), help="how they are read, as in recipes"
+    )
     parser.add_argument("--out", required=True, help="JSONL file to write")
     parser.add_argument("--mining", type=MiningConfig, default=MiningConfig(), help="which candidates are kept")
     parser.add_argument("--encoder", type=ModelConfig, default=ModelConfig(), help="how the model is loaded")
@@ -124,11 +112,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--search", type=SearchConfig, default=SearchConfig(), help="how candidates are found")
     try:
         given = parser.instantiate(parser.parse_args(arguments))
-        paragraphs, _ = read_paragraphs(Path(given.data))
+        asked = read_asked(data_set(given.data, given.dataset))
         accelerator = start(given.encoding.precision)
         encoder = load_encoder(replace(given.encoder, name=given.model)).to(accelerator.device)
         second = CrossEncoder(given.mining.filter, accelerator.device) if given.mining.filter else None
-        mine(encoder, paragraphs, Path(given.out), given.mining, given.encoding, given.search, second)
+        mine(encoder, asked, Path(given.out), given.mining, given.encoding, given.search, second)
     except InputError as error:
         log(f"error: {error}")
         sys.exit(2)

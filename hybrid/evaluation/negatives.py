@@ -89,10 +89,11 @@ def normalised(text: str) -> str:
 
 
 def positives(collection: Collection) -> np.ndarray:
-    """Return int64 [queries], a document in the query's own language that answers it, -1 where there is none."""
+    """Return int64 [queries], a document that answers it, in its own language if there is one, -1 where none is."""
     query, document = collection.relevant.T
     own = collection.documents.language[document] == collection.queries.language[query]
     found = np.full(len(collection.queries), -1, np.int64)
+    found[query[::-1]] = document[::-1]
     found[query[own]] = document[own]
     return found
 

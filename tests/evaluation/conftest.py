@@ -29,6 +29,14 @@ def byte_tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
+@pytest.fixture(autouse=True, scope="session")
+def cache_of_passages(tmp_path_factory):
+    """Passages that tests read go to a folder that is thrown away."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture
 def encoder():
     """A random two-layer XLM-R with prefixes."""

@@ -8,7 +8,10 @@ import ir_measures
 import pytest
 from ir_measures import R, nDCG
 
+from hybrid.evaluation import corpora
 from hybrid.evaluation.config import EncodingConfig, EvaluationConfig, SearchConfig
+from hybrid.evaluation.corpora import read_corpus
+from hybrid.evaluation.distinct import Joined, distinct
 from hybrid.evaluation.evaluator import evaluate_encoder, load_tasks
 from hybrid.evaluation.judged import Part, check_part
 from hybrid.evaluation.runs import read_recipe
@@ -99,6 +102,47 @@ def test_trec_files_are_read(tmp_path):
     part = load_tasks(["trec:mine"], tmp_path)[0].collection.parts["all"]
     assert (list(part.query_ids), list(part.documents)) == (["7"], ["one", "two"])
     assert part.counts["queries without a relevant document"] == 1
+
+
+def test_passages_are_read_once_and_stay_as_they_are(tmp_path, monkeypatch):
+    rows = [("a", " one "), ("b", "zwei ü"), ("c", " one "), ("d", "")]
+    file = tmp_path / "corpus.jsonl"
+    file.write_text("".join(json.dumps({"_id": name, "text": text}) + "\n" for name, text in rows))
+    read_corpus([file])
+    monkeypatch.setattr(corpora, "_json", None)
+    ids, texts = read_corpus([file])
+    assert list(zip(ids, texts, strict=True)) == rows
+    joined = Joined([ids, [], texts, ["a"]])
+    assert [joined[row] for row in range(len(joined))] == list(joined) == [*ids, *texts, "a"]
+    first, of = distinct(joined)
+    assert first.tolist() == [0, 1, 2, 3, 4, 5, 7]
+    assert of.tolist() == [0, 1, 2, 3, 4, 5, 4, 6, 0]
+    assert [found.tolist() for found in distinct(list(joined))] == [first.tolist(), of.tolist()]
+    assert len(distinct([])[0]) == 0
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "message"),
+    [
+        ("corpus.jsonl", '{"_id": "d0", "text": "again"}\n', r"tiny: 1 document ids occur twice \(first: 'd0'\)"),
+        ("corpus.jsonl", '{"_id": "new", "text": null}\n', r"line 41: has none of text, contents, passage"),
+        ("corpus.jsonl", '{"_id": "\\ud800", "text": "x"}\n', r"passage '.*ud800' is no valid Unicode"),
+        ("qrels/test.tsv", "q1\td1\thigh\n", r"judgment q1 d1 has the grade 'high'"),
+        ("qrels/test.tsv", "q1\tnowhere\t1\n", r"1 of 21 judgments name an unknown query or document"),
+    ],
+)
+def test_a_line_that_cannot_be_is_refused_by_its_place(beir, file, line, message):
+    with open(beir / "tiny" / file, "a") as opened:
+        opened.write(line)
+    with pytest.raises(InputError, match=message):
+        load_tasks(["beir:tiny"], beir)
+
+
+def test_a_query_id_that_comes_twice_is_refused(beir):
+    with gzip.open(beir / "tiny" / "queries.jsonl.gz", "at") as opened:
+        opened.write('{"_id": "q0", "text": "again"}\n')
+    with pytest.raises(InputError, match=r"queries.jsonl.gz: the query id 'q0' occurs twice"):
+        load_tasks(["beir:tiny"], beir)
 
 
 def part(unknown: int) -> Part:

@@ -1,17 +1,21 @@
 """Mined negatives: never an answer, never its translation, inside the window and the margin, readable for training."""
 
+import gzip
 import json
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
+from pyarrow import parquet
 from transformers import XLMRobertaConfig, XLMRobertaForSequenceClassification
 
 from hybrid.data.config import DatasetConfig
 from hybrid.data.records import Paragraph, Question
+from hybrid.evaluation.asked import data_set, from_paragraphs, read_asked
 from hybrid.evaluation.config import EncodingConfig, SearchConfig
 from hybrid.evaluation.crossing import CrossEncoder, pair_probabilities
-from hybrid.evaluation.mine import mine, question_answers
+from hybrid.evaluation.mine import mine
 from hybrid.evaluation.negatives import MiningConfig, choose, document_groups, normalised
 from hybrid.evaluation.passages import passage_collection
 from hybrid.evaluation.search import Found
@@ -71,7 +75,7 @@ def test_a_passage_with_the_answer_in_any_language_is_no_negative():
         others = {"de": "Vienna", "en": "Wien"}
         made[code][3] = Paragraph("a", f"{other.context} {others[code].upper()}", other.sentences, other.questions)
     collection = passage_collection(made, "paragraph")
-    answers = question_answers(collection, made)
+    answers = from_paragraphs(made).answers
     assert answers[0] == {"wien", "vienna"}
     found = Found(np.tile(np.arange(12), (12, 1)), np.tile(np.linspace(0.9, 0.35, 12, dtype=np.float32), (12, 1)))
     kept = choose(collection, answers, found, MiningConfig(last_rank=12, margin=-1)).negatives[0]
@@ -193,13 +197,13 @@ def test_a_killed_job_goes_on_with_embeddings_and_judgments_and_writes_the_same(
     settings = [config, EncodingConfig(precision="fp32"), SearchConfig(device="cpu")]
     monkeypatch.setattr("hybrid.evaluation.mine.write_pairs", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        mine(encoder, paragraphs(), tmp_path / "pairs.jsonl", *settings, cross)
+        mine(encoder, from_paragraphs(paragraphs()), tmp_path / "pairs.jsonl", *settings, cross)
     monkeypatch.undo()
     with monkeypatch.context() as patch:
         patch.setattr(encoder, "forward", None)
         patch.setattr(cross, "probabilities", None)
-        mined = mine(encoder, paragraphs(), tmp_path / "pairs.jsonl", *settings, cross)
-    fresh = mine(encoder, paragraphs(), tmp_path / "fresh.jsonl", *settings, cross)
+        mined = mine(encoder, from_paragraphs(paragraphs()), tmp_path / "pairs.jsonl", *settings, cross)
+    fresh = mine(encoder, from_paragraphs(paragraphs()), tmp_path / "fresh.jsonl", *settings, cross)
     assert mined == fresh
     assert (tmp_path / "pairs.jsonl").read_text() == (tmp_path / "fresh.jsonl").read_text()
     counts = json.loads((tmp_path / "pairs.mined.json").read_text())
@@ -210,7 +214,14 @@ def test_a_killed_job_goes_on_with_embeddings_and_judgments_and_writes_the_same(
 def test_what_is_written_trains(encoder, tmp_path):
     config = MiningConfig(last_rank=12, count=3, ratio=2.0, margin=-2.0)
     out = tmp_path / "pairs.jsonl"
-    mined = mine(encoder, paragraphs(), out, config, EncodingConfig(precision="fp32"), SearchConfig(device="cpu"))
+    mined = mine(
+        encoder,
+        from_paragraphs(paragraphs()),
+        out,
+        config,
+        EncodingConfig(precision="fp32"),
+        SearchConfig(device="cpu"),
+    )
     lines = [json.loads(line) for line in out.open()]
     assert len(lines) == 12
     assert sum(len(line["negatives"]) for line in lines) == sum(mined.ranks.values()) > 12
@@ -224,3 +235,49 @@ def test_what_is_written_trains(encoder, tmp_path):
     rows = list(pair_rows(str(out), None, Columns(DatasetConfig(files=str(out)), "data"), Report("mined")))
     assert [row.negatives for row in rows] == [line["negatives"] for line in lines]
     assert len({row.group for row in rows}) == 6
+
+
+def test_pairs_are_mined_whatever_the_form_of_their_files(encoder, tmp_path):
+    rows = [
+        {
+            "query": f"what {n}?",
+            "passage": f"Antwort {n % 5} hier",
+            "query_lang": "en",
+            "passage_lang": "de",
+            "id": f"{n}",
+        }
+        for n in range(6)
+    ]
+    rows += [rows[0] | {"query": "was 0?", "query_lang": "de", "passage": "Antwort 0 hier"}]
+    rows[1] |= {"group": "one"}
+    rows[2] |= {"group": "one"}
+    names = ["query", "passage", "query_lang", "passage_lang", "id", "group"]
+    table = {name: [row.get(name, "") for row in rows] for name in names}
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with gzip.open(tmp_path / "pairs.tsv.gz", "wt") as file:
+        file.writelines("\t".join(line) + "\n" for line in (names, *zip(*table.values(), strict=True)))
+    parquet.write_table(pa.table(table), tmp_path / "pairs.parquet")
+    found = [
+        read_asked(data_set(str(tmp_path / f"pairs{ending}"), DatasetConfig()))
+        for ending in (".jsonl", ".tsv.gz", ".parquet")
+    ]
+    assert len({asked.collection.content for asked in found}) == 1
+    config = MiningConfig(last_rank=5, count=5, ratio=2.0, margin=-2.0)
+    out = tmp_path / "mined.jsonl"
+    mine(encoder, found[0], out, config, EncodingConfig(precision="fp32"), SearchConfig(device="cpu"))
+    lines = [json.loads(line) for line in out.open()]
+    assert [(line["query_lang"], line["passage_lang"]) for line in lines] == [("en", "de")] * 6 + [("de", "de")]
+    assert [line["passage"] for line in lines] == [row["passage"] for row in rows]
+    for number, line in enumerate(lines):
+        # Question 5 asks for the passage of question 0; 1 and 2 are of one group.
+        own = {1, 2} if number in (1, 2) else {number % 6 % 5}
+        assert {int(text.split()[1]) for text in line["negatives"]} == set(range(5)) - own
+
+
+def test_a_data_set_that_cannot_be_mined_is_refused():
+    with pytest.raises(InputError, match="format is 'lines', which has no questions"):
+        read_asked(DatasetConfig(format="lines", files="x"))
+    with pytest.raises(InputError, match="both set"):
+        data_set("x.jsonl", DatasetConfig(format="hub", hub="y"))
+    with pytest.raises(InputError, match="there is no such file"):
+        read_asked(data_set("nowhere.jsonl", DatasetConfig()))

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from hybrid.data.files import read_lines
-from hybrid.evaluation.corpora import either, json_rows, read_corpus
+from hybrid.evaluation.corpora import ID, TEXT, either, first_of, json_rows, read_corpus
 from hybrid.evaluation.judged import Judged, Part, check_part
 from hybrid.evaluation.task import Setting, Task
 from hybrid.runtime.errors import InputError
@@ -26,7 +26,7 @@ def read_miracl(folder: Path) -> Judged:
                 "https://huggingface.co/datasets/miracl/miracl-corpus or remove the topics."
             )
         ids, texts = read_corpus(corpus)
-        topics = dict(_columns(folder / f"topics.miracl-v1.0-{code}-dev.tsv", 2))
+        topics = _topics(folder / f"topics.miracl-v1.0-{code}-dev.tsv")
         qrels = _qrels(_columns(folder / f"qrels.miracl-v1.0-{code}-dev.tsv", 4))
         parts[code] = check_part(Part(list(topics), list(topics.values()), ids, texts, qrels, {}), f"miracl {code}")
     if not parts:
@@ -37,7 +37,9 @@ def read_miracl(folder: Path) -> Judged:
 def read_beir(folder: Path) -> Judged:
     """Read ``corpus.jsonl`` (_id, title, text), ``queries.jsonl`` (_id, text) and ``qrels/test.tsv``, plain or .gz."""
     ids, texts = read_corpus([either(folder / "corpus.jsonl")])
-    queries = {row["_id"]: row["text"] for _, row in json_rows(either(folder / "queries.jsonl"))}
+    file = either(folder / "queries.jsonl")
+    rows = ((row, f"{file}, line {number}") for number, row in json_rows(file))
+    queries = _once(((first_of(row, ID, place), first_of(row, TEXT, place)) for row, place in rows), file)
     lines = ((query, "0", name, grade) for query, name, grade in _columns(either(folder / "qrels" / "test.tsv"), 3))
     qrels = _qrels(line for line in lines if line[3] != "score")
     judged = {name: text for name, text in queries.items() if name in qrels}
@@ -46,7 +48,7 @@ def read_beir(folder: Path) -> Judged:
 
 def read_trec(folder: Path) -> Judged:
     """Read ``corpus.tsv`` and ``topics.tsv`` (id, text), ``qrels.txt`` (query, iteration, document, grade)."""
-    topics = dict(_columns(either(folder / "topics.tsv"), 2))
+    topics = _topics(either(folder / "topics.tsv"))
     qrels = _qrels(_columns(either(folder / "qrels.txt"), 4))
     ids, texts = read_corpus([either(folder / "corpus.tsv")])
     return Judged({"all": check_part(Part(list(topics), list(topics.values()), ids, texts, qrels, {}), str(folder))})
@@ -61,9 +63,25 @@ def _columns(path: Path, count: int) -> Iterator[list[str]]:
         yield columns
 
 
+def _topics(path: Path) -> dict[str, str]:
+    return _once(_columns(path, 2), path)
+
+
+def _once(rows: Iterable[Iterable[str]], path: Path) -> dict[str, str]:
+    """Return texts by id; raises InputError where an id comes twice."""
+    texts: dict[str, str] = {}
+    for name, text in rows:
+        if name in texts:
+            raise InputError(f"{path}: the query id {name!r} occurs twice; remove one of the two.")
+        texts[name] = text
+    return texts
+
+
 def _qrels(lines: Iterable[Iterable[str]]) -> dict[str, dict[str, int]]:
     qrels: dict[str, dict[str, int]] = {}
     for query, _, document, grade in lines:
+        if not re.fullmatch(r"-?\d+", grade):
+            raise InputError(f"the judgment {query} {document} has the grade {grade!r}; expected a whole number.")
         qrels.setdefault(query, {})[document] = int(grade)
     return qrels
 
