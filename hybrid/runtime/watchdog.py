@@ -180,6 +180,9 @@ class Watchdog:
         others = [rank for rank in range(self.world_size) if rank not in ranks]
         if self.rank == min(others or ranks):
             print(f"error: {self._sentence(ranks, what)}", file=sys.stderr, flush=True)
+        else:
+            # The one that tells goes first: it would find this rank dead, and say so.
+            time.sleep(max(DEAD_SECONDS, 2 * self.every))
         # Another thread: a farewell that waits must not keep this process.
         thread = threading.Thread(target=self.farewell, daemon=True)
         thread.start()

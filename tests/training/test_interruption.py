@@ -110,8 +110,8 @@ def test_a_rank_that_hangs_in_a_step_with_live_threads_is_named_in_the_stated_ti
     # The stated seconds, a beat or two, and the end of processes on a busy machine.
     assert time.monotonic() - begun < STALL_SECONDS + 30
     sentence = next(line for line in output.splitlines() if line.startswith("error: "))
-    named = rf"rank 1 \(last seen in step 5; pid {job.pid('rank-1')} on .*\): hanging, no rank has got on for 5 s; "
-    assert re.search(named + "rank 0 is in step 5 and stops, --resume goes on", sentence), sentence
+    named = r"error: rank 1 \(last seen in step 5; pid \d+ on .*\): hanging, no rank has got on for 5 s; "
+    assert re.match(named + "rank 0 is in step 5 and stops, --resume goes on", sentence), sentence
     assert set(statuses(output)) == {76}
 
 
