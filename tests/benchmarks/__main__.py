@@ -4,7 +4,7 @@ from argparse import ArgumentParser
 from functools import partial
 from pathlib import Path
 
-from tests.benchmarks import data, encoding, evaluation, growth, training, zero
+from tests.benchmarks import data, encoding, evaluation, growth, sampler, training, zero
 
 BENCHMARKS = {
     "train": (training, training.run),
@@ -13,6 +13,7 @@ BENCHMARKS = {
     "evaluate": (evaluation, evaluation.run),
     "data": (data, data.run),
     "growth": (growth, growth.run),
+    "sampler": (sampler, sampler.run),
     "zero": (zero, zero.run),
 }
 

@@ -1,8 +1,6 @@
-"""What the sampler costs at 110 languages and a billion items, beside a proportional sampler that stores its orders.
+"""What the sampler costs at 110 languages and a billion items, beside one that stores its orders (`sampler`).
 
-    python tests/benchmarks/sampler.py [--items 1000000000] [--languages 110] [--other_memory_gb 4]
-
-Every line is measured in a process of its own; memory is the growth of its peak resident size.
+Every case is measured in a process of its own; memory is the growth of its peak resident size.
 """
 
 import argparse
@@ -19,6 +17,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from hybrid.sampling import HybridBatchSampler, Mixture, MixtureConfig
+from tests.benchmarks.suite import Case, report
 from tests.sampling.synthetic import Integers
 
 GLOBAL_BATCH, WORLD_SIZE, RANK, FAR = 32_768, 1_024, 517, 1_000_000
@@ -49,13 +48,13 @@ def peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def ours(items: int, languages: int, name: str) -> dict:
-    """Measure one mixture on one rank of 1,024."""
+def ours(items: int, languages: int, name: str, ranks: int = WORLD_SIZE) -> dict:
+    """Measure one mixture on one rank."""
     data = simulated(items, languages)
     config = MixtureConfig(**MIXTURES[name])
 
     def sampler() -> HybridBatchSampler:
-        return HybridBatchSampler(Mixture(config, [data]), GLOBAL_BATCH, 7, RANK, WORLD_SIZE)
+        return HybridBatchSampler(Mixture(config, [data]), GLOBAL_BATCH, 7, min(RANK, ranks - 1), ranks)
 
     def seconds(work) -> float:
         start = time.perf_counter()
@@ -121,31 +120,54 @@ def measured(*arguments: object) -> dict:
     return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what it can be told."""
+    parser.add_argument("--items", type=int, default=10**9)
+    parser.add_argument("--languages", type=int, default=110)
+    parser.add_argument("--other_memory_gb", type=float, default=4, help="where the peer's sizes end")
+
+
+def run(given: argparse.Namespace) -> None:
+    """Measure every mixture in turn, then the peer at growing sizes."""
+    sizes = ["--items", given.items, "--languages", given.languages]
+    cases = {name: Case(f"next batch, {name}", "ms", memory_gb=0.0) for name in MIXTURES}
+    cases |= {f"{name} far": Case(f"seek to {FAR:.0e}, {name}", "s") for name in MIXTURES}
+    notes = [f"{given.items:.0e} items, {given.languages} languages, batch {GLOBAL_BATCH}, rank {RANK} of {WORLD_SIZE}"]
+    for _ in range(given.repeats):
+        for name in MIXTURES:
+            found = measured(*sizes, "--one", name)
+            cases[name].values.append(found["next batch ms, median"])
+            cases[name].memory_gb = max(cases[name].memory_gb, found["memory MB"] / 1e3)
+            cases[f"{name} far"].values.append(found[f"seek to {FAR:.0e} s"])
+            last = {key: round(value, 3) for key, value in found.items()}
+        notes = [*notes[:1], f"{name}: {last}"]
+    report("sampler", list(cases.values()), notes + _peer(given, sizes), given.out)
+
+
+def _peer(given: argparse.Namespace, sizes: list) -> list[str]:
+    """Return lines on sentence-transformers' sampler up to the largest size that it can hold."""
+    lines, items = [], 10**6
+    while items <= given.items:
+        result = measured(*sizes, "--other", items)
+        lines.append(f"sentence-transformers, {items:.0e} items: { {k: round(v, 3) for k, v in result.items()} }")
+        if result["MB"] * 3 > given.other_memory_gb * 1024:
+            break
+        items *= 3
+    each = result["MB"] * 2**20 / min(items, given.items)
+    return [*lines, f"{each:.0f} bytes an item: {each * given.items / 2**30:.0f} GB at {given.items:.0e} items"]
+
+
 def main() -> None:
+    """Measure one thing in this process; `measured` starts it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--items", type=int, default=10**9)
     parser.add_argument("--languages", type=int, default=110)
-    parser.add_argument("--other_memory_gb", type=float, default=4)
-    parser.add_argument("--one", choices=MIXTURES, help=argparse.SUPPRESS)
-    parser.add_argument("--other", type=int, help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.one or options.other:
-        datasets = options.languages**2
-        result = ours(options.items, options.languages, options.one) if options.one else theirs(options.other, datasets)
-        print(json.dumps(result))
-        return
-    sizes = ["--items", options.items, "--languages", options.languages]
-    for name in MIXTURES:
-        print(name, {k: round(v, 3) for k, v in measured(*sizes, "--one", name).items()}, flush=True)
-    items = 10**6
-    while items <= options.items:
-        result = measured(*sizes, "--other", items)
-        print(f"sentence-transformers, {items:.0e} items", {k: round(v, 3) for k, v in result.items()}, flush=True)
-        if result["MB"] * 3 > options.other_memory_gb * 1024:
-            break
-        items *= 3
-    bytes_each = result["MB"] * 2**20 / items
-    print(f"{bytes_each:.0f} bytes an item: {bytes_each * options.items / 2**30:.0f} GB at {options.items:.0e} items")
+    parser.add_argument("--ranks", type=int, default=WORLD_SIZE)
+    parser.add_argument("--one", choices=MIXTURES, help="a mixture of ours")
+    parser.add_argument("--other", type=int, help="items of the peer's sampler")
+    given = parser.parse_args()
+    ours_of = (given.items, given.languages, given.one, given.ranks)
+    print(json.dumps(ours(*ours_of) if given.one else theirs(given.other, given.languages**2)))
 
 
 if __name__ == "__main__":
