@@ -97,7 +97,7 @@ def test_a_corpus_may_be_tsv_with_or_without_a_line_of_names(mkqa, name):
     else:
         (folder / name).write_text(rows)
     part = load_tasks(["mkqa"], mkqa)[0].collection.parts["en>en"]
-    assert (part.document_ids, part.documents) == (["1", "2"], ["Title\nfirst text", "Title\nsecond text"])
+    assert (list(part.document_ids), list(part.documents)) == (["1", "2"], ["Title\nfirst text", "Title\nsecond text"])
 
 
 def test_the_corpus_of_nq_is_found_beside_the_questions(mkqa):
