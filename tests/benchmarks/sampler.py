@@ -44,8 +44,11 @@ def simulated(items: int, languages: int) -> Integers:
 
 
 def peak() -> float:
-    """Return the peak resident size of this process in MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    """Return the peak resident size of this process in MB; Linux's rusage would count its parent's before the exec."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM")) / 1024
 
 
 def ours(items: int, languages: int, name: str, ranks: int = WORLD_SIZE) -> dict:
@@ -132,16 +135,17 @@ def run(given: argparse.Namespace) -> None:
     sizes = ["--items", given.items, "--languages", given.languages]
     cases = {name: Case(f"next batch, {name}", "ms", memory_gb=0.0) for name in MIXTURES}
     cases |= {f"{name} far": Case(f"seek to {FAR:.0e}, {name}", "s") for name in MIXTURES}
-    notes = [f"{given.items:.0e} items, {given.languages} languages, batch {GLOBAL_BATCH}, rank {RANK} of {WORLD_SIZE}"]
+    about = f"{given.items:.0e} items, {given.languages} languages, batch {GLOBAL_BATCH}, rank {RANK} of {WORLD_SIZE}"
+    last = {}
     for _ in range(given.repeats):
         for name in MIXTURES:
             found = measured(*sizes, "--one", name)
             cases[name].values.append(found["next batch ms, median"])
             cases[name].memory_gb = max(cases[name].memory_gb, found["memory MB"] / 1e3)
             cases[f"{name} far"].values.append(found[f"seek to {FAR:.0e} s"])
-            last = {key: round(value, 3) for key, value in found.items()}
-        notes = [*notes[:1], f"{name}: {last}"]
-    report("sampler", list(cases.values()), notes + _peer(given, sizes), given.out)
+            last[name] = {key: round(value, 3) for key, value in found.items()}
+    notes = [about, *(f"{name}: {figures}" for name, figures in last.items()), *_peer(given, sizes)]
+    report("sampler", list(cases.values()), notes, given.out)
 
 
 def _peer(given: argparse.Namespace, sizes: list) -> list[str]:
