@@ -6,7 +6,6 @@ with the embeddings, and the cross-encoder's judgments, that it had written.
 """
 
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,10 +24,9 @@ from hybrid.evaluation.results import model_digest
 from hybrid.evaluation.search import search
 from hybrid.models.config import ModelConfig
 from hybrid.models.load import load_encoder
-from hybrid.runtime.errors import InputError
 from hybrid.runtime.files import atomic_file, write_json
 from hybrid.runtime.launch import start
-from hybrid.runtime.logs import log
+from hybrid.runtime.logs import bad_input_told, log
 from hybrid.runtime.processes import barrier, is_main
 
 
@@ -110,16 +108,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--encoder", type=ModelConfig, default=ModelConfig(), help="how the model is loaded")
     parser.add_argument("--encoding", type=EncodingConfig, default=EncodingConfig(), help="how texts are encoded")
     parser.add_argument("--search", type=SearchConfig, default=SearchConfig(), help="how candidates are found")
-    try:
+    with bad_input_told():
         given = parser.instantiate(parser.parse_args(arguments))
         asked = read_asked(data_set(given.data, given.dataset))
         accelerator = start(given.encoding.precision)
         encoder = load_encoder(replace(given.encoder, name=given.model)).to(accelerator.device)
         second = CrossEncoder(given.mining.filter, accelerator.device) if given.mining.filter else None
         mine(encoder, asked, Path(given.out), given.mining, given.encoding, given.search, second)
-    except InputError as error:
-        log(f"error: {error}")
-        sys.exit(2)
 
 
 if __name__ == "__main__":
