@@ -12,7 +12,7 @@ import yaml
 from hybrid.config import read_config
 from hybrid.data.load import load_corpora
 from hybrid.runtime.launch import start
-from hybrid.runtime.processes import gather_objects
+from hybrid.runtime.processes import gather_objects, is_main
 from hybrid.training.batches import make_batches
 from hybrid.training.engine import Engine
 from tests.benchmarks.suite import memory_gb
@@ -76,4 +76,6 @@ def main(given: dict) -> dict:
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(json.loads(sys.argv[1]))))
+    result = main(json.loads(sys.argv[1]))
+    if is_main():
+        print(json.dumps(result))
