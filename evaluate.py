@@ -3,7 +3,6 @@
 Each model and task gets a folder of results, from which every figure can be recomputed; a second call only shows them.
 """
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
@@ -22,7 +21,7 @@ from hybrid.models.load import load_encoder
 from hybrid.runtime.errors import InputError
 from hybrid.runtime.interruption import FAREWELL_SECONDS, INTERRUPTED, leave, listen
 from hybrid.runtime.launch import start
-from hybrid.runtime.logs import log
+from hybrid.runtime.logs import bad_input_told, log
 from hybrid.runtime.processes import Interrupted, barrier, no_boundaries, stop_reason
 from hybrid.runtime.tracking import Tracker, TrackingConfig
 
@@ -109,10 +108,8 @@ def main() -> None:
     """Run as a command: bad input is told in one sentence, with status 2; a signal ends it at the next boundary."""
     listen()
     try:
-        evaluate(read_arguments())
-    except InputError as error:
-        log(f"error: {error}")
-        sys.exit(2)
+        with bad_input_told():
+            evaluate(read_arguments())
     except Interrupted:
         stop()
 

@@ -16,7 +16,7 @@ from hybrid.runtime.errors import InputError
 from hybrid.runtime.files import atomic_file, disk_fault, write_json
 from hybrid.runtime.interruption import INTERRUPTED, leave, listen
 from hybrid.runtime.launch import start
-from hybrid.runtime.logs import log
+from hybrid.runtime.logs import bad_input_told, log
 from hybrid.runtime.processes import Interrupted, on_main, rank, world_size
 from hybrid.runtime.tracking import Tracker
 from hybrid.sampling import HybridBatchSampler, Mixture, MixtureError
@@ -195,13 +195,11 @@ def main() -> None:
     """Run as a command: bad input and a full disk are told in one sentence, with status 2."""
     listen()
     try:
-        config = read_config()
-        if config.check_gradients:
-            sys.exit(not check(config))
-        train(config)
-    except (InputError, MixtureError) as error:
-        log(f"error: {error}")
-        sys.exit(2)
+        with bad_input_told(MixtureError):
+            config = read_config()
+            if config.check_gradients:
+                sys.exit(not check(config))
+            train(config)
     except Interrupted:
         leave(INTERRUPTED)
     except Exception as error:
