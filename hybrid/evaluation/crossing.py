@@ -8,7 +8,7 @@ import torch
 
 from hybrid.evaluation.encoding import inference, missing_shards
 from hybrid.evaluation.results import weights_digest
-from hybrid.evaluation.vectors import SHARD, shard_count, shard_path
+from hybrid.evaluation.vectors import shard_path, shards
 from hybrid.runtime.errors import InputError
 from hybrid.runtime.files import atomic_file, digest
 from hybrid.runtime.logs import progress
@@ -67,11 +67,13 @@ def pair_probabilities(
         "length": max_length,
         "precision": precision,
     }
-    missing = missing_shards(folder, manifest, shard_count(len(pairs)))[rank() :: world_size()]
+    parts = [pairs[part] for part in shards(len(pairs))]
+    missing = missing_shards(folder, manifest, len(parts))[rank() :: world_size()]
+    total = sum(len(parts[number]) for number in missing)
     rows = max(1, batch_tokens // max_length)
-    with inference(encoder.model, precision), progress(SHARD * len(missing), "filtering", "pairs") as bar:
+    with inference(encoder.model, precision), progress(total, "filtering", "pairs") as bar:
         for number in missing:
-            part = pairs[SHARD * number : SHARD * (number + 1)]
+            part = parts[number]
             order = np.argsort([len(question) + len(passage) for question, passage in part], kind="stable")[::-1]
             found = np.empty(len(part), np.float32)
             for start in range(0, len(part), rows):
@@ -82,5 +84,5 @@ def pair_probabilities(
             with atomic_file(shard_path(folder, number), "wb") as file:
                 np.save(file, found)
     barrier()
-    shards = [np.load(shard_path(folder, number)) for number in range(shard_count(len(pairs)))]
-    return np.concatenate(shards) if shards else np.zeros(0, np.float32)
+    found = [np.load(shard_path(folder, number)) for number in range(len(parts))]
+    return np.concatenate(found) if found else np.zeros(0, np.float32)

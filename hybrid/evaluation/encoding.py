@@ -17,7 +17,7 @@ import torch
 
 from hybrid.evaluation.config import EncodingConfig
 from hybrid.evaluation.distinct import distinct
-from hybrid.evaluation.vectors import SHARD, Vectors, shard_count, shard_path
+from hybrid.evaluation.vectors import Vectors, shard_path, shards
 from hybrid.runtime.errors import InputError
 from hybrid.runtime.files import atomic_file, read_json, write_json
 from hybrid.runtime.logs import log, progress, warn
@@ -56,22 +56,24 @@ def encode(
         "max_length": max_length,
         **vars(config),
     }
-    missing = missing_shards(folder, manifest, shard_count(len(first)))
+    parts = [first[part] for part in shards(len(first))]
+    missing = missing_shards(folder, manifest, len(parts))
 
     def shard(number: int) -> list[str]:
-        return [texts[row] for row in first[SHARD * number : SHARD * (number + 1)]]
+        return [texts[row] for row in parts[number]]
 
     start = time.monotonic()
     error = None
     try:
         mine = missing[rank() :: world_size()]
-        _encode_shards(encoder, shard, _texts(mine, len(first)), side, max_length, folder, config, mine)
+        total = sum(len(parts[number]) for number in mine)
+        _encode_shards(encoder, shard, total, side, max_length, folder, config, mine)
     except InputError as raised:
         error = raised
     for raised in gather_objects(error):
         if raised:
             raise raised
-    done = _texts(missing, len(first))
+    done = sum(len(parts[number]) for number in missing)
     seconds = time.monotonic() - start
     device = next(encoder.parameters()).device
     log(
@@ -79,11 +81,6 @@ def encode(
         f"({done / max(seconds, 1e-9):.0f} texts/s on {world_size()} x {device}, {config.precision})"
     )
     return Vectors(folder, rows)
-
-
-def _texts(shards: Sequence[int], count: int) -> int:
-    """Return how many of `count` distinct texts are in these shards."""
-    return sum(min(SHARD, count - SHARD * number) for number in shards)
 
 
 def _digest(texts: Iterable[str]) -> str:
@@ -94,11 +91,12 @@ def _digest(texts: Iterable[str]) -> str:
     return state.hexdigest()
 
 
-def missing_shards(folder: Path, manifest: dict, shards: int) -> list[int]:
-    """Make the folder ready for `manifest`, dropping what belongs to another one; return the shards that it lacks.
+def missing_shards(folder: Path, manifest: dict, count: int) -> list[int]:
+    """Make the folder ready for `manifest`, dropping what belongs to another; return which of `count` shards it lacks.
 
     Every rank has to call it. A manifest whose ``model`` is None agrees with none.
     """
+    manifest = manifest | {"shards": count}
     file = folder / "manifest.json"
     if is_main():
         if not file.exists() or manifest["model"] is None or read_json(file) != manifest:
@@ -107,7 +105,7 @@ def missing_shards(folder: Path, manifest: dict, shards: int) -> list[int]:
         write_json(file, manifest)
     barrier()
     # Only the main rank looks: a rank that looks later would miss shards that others are writing already.
-    found = [number for number in range(shards) if not shard_path(folder, number).exists()] if is_main() else None
+    found = [number for number in range(count) if not shard_path(folder, number).exists()] if is_main() else None
     return gather_objects(found)[0]
 
 

@@ -5,11 +5,13 @@ from pathlib import Path
 
 import numpy as np
 
-SHARD = 2048
+# Enough shards for every rank of a node to have several even of a development set; few files for large corpora.
+_SHARDS = 64
+_FEWEST_ROWS, _MOST_ROWS = 64, 2048
 
 
 class Vectors:
-    """N embeddings whose distinct ones lie in ``FOLDER/00000.npy`` and so on, `SHARD` rows each.
+    """N embeddings whose distinct ones lie in ``FOLDER/00000.npy`` and so on, as many rows in each but the last.
 
     Reads like an array of two dimensions: ``vectors.shape``, ``vectors[10:20]``, ``vectors[rows]`` give float32.
 
@@ -30,16 +32,20 @@ class Vectors:
         """N and D."""
         return len(self.rows), self._shard(0).shape[1]
 
+    @cached_property
+    def _shard_rows(self) -> int:
+        return len(self._shard(0))
+
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, wanted) -> np.ndarray:
         rows = self.rows[wanted]
         out = np.empty((len(rows), self.shape[1]), np.float32)
-        shard = rows // SHARD
+        shard = rows // self._shard_rows
         for number in np.unique(shard).tolist():
             here = np.flatnonzero(shard == number)
-            out[here] = self._shard(number)[rows[here] - number * SHARD]
+            out[here] = self._shard(number)[rows[here] - number * self._shard_rows]
         return out
 
 
@@ -48,6 +54,7 @@ def shard_path(folder: Path, number: int) -> Path:
     return Path(folder) / f"{number:05d}.npy"
 
 
-def shard_count(distinct: int) -> int:
-    """Return the number of shards that so many embeddings fill."""
-    return -(-distinct // SHARD)
+def shards(count: int) -> list[slice]:
+    """Return the rows of each shard of `count` embeddings: 64 shards, of 64 to 2,048 rows; whatever the world size."""
+    rows = min(max(-(-count // _SHARDS), _FEWEST_ROWS), _MOST_ROWS)
+    return [slice(start, min(start + rows, count)) for start in range(0, count, rows)]

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from hybrid.data.batch import Batch
 from hybrid.models.encoder import Encoder, chunks
+from hybrid.runtime.memory import keep_freed_memory
 from hybrid.runtime.ragged import Ragged
 from hybrid.training.config import ObjectiveConfig, TrainingConfig
 from hybrid.training.gather import most_chunks
@@ -54,6 +55,8 @@ class Engine:
         self.config = config
         self.accelerator = accelerator
         self.objective = Objective(objective)
+        if accelerator.device.type == "cpu":
+            keep_freed_memory()
         if config.activation_checkpointing:
             encoder.backbone.activation_checkpointing_enable()
         if shards_weights(accelerator):

@@ -34,6 +34,6 @@ def never_ending(usual):
 
 if __name__ == "__main__":
     note_pid(Path(sys.argv.pop(1)), f"rank-{os.environ['RANK']}")
-    encoding.SHARD = vectors.SHARD = SHARD
+    vectors._FEWEST_ROWS = SHARD
     encoding._encode_shard = never_ending(encoding._encode_shard)
     evaluate.main()

@@ -6,7 +6,7 @@ from unittest.mock import patch
 
 import torch
 
-from hybrid.evaluation import encoding, vectors, whole_pool
+from hybrid.evaluation import vectors, whole_pool
 from hybrid.evaluation.config import EncodingConfig, EvaluationConfig
 from hybrid.evaluation.evaluator import evaluate_encoder, loaded_task
 from hybrid.evaluation.passages import passage_collection
@@ -27,8 +27,7 @@ def evaluate(model: str, folder: Path) -> None:
     config = EvaluationConfig(encoding=EncodingConfig(precision="fp32"), keep_embeddings=True)
     # Several shards and blocks in so small a collection, so that every rank has work.
     with (
-        patch.object(encoding, "SHARD", 16),
-        patch.object(vectors, "SHARD", 16),
+        patch.object(vectors, "_FEWEST_ROWS", 16),
         patch.object(whole_pool, "_BLOCK_BYTES", 8 * len(loaded.collection.documents) * 20),
     ):
         encoder = load_encoder(ModelConfig(name=model))

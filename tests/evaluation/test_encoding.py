@@ -4,11 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from hybrid.evaluation import encoding
+from hybrid.evaluation import vectors
 from hybrid.evaluation.config import EncodingConfig
 from hybrid.evaluation.encoding import encode
 from hybrid.evaluation.results import model_digest
-from hybrid.evaluation.vectors import SHARD
 from hybrid.models.save import save_encoder
 from hybrid.runtime.errors import InputError
 
@@ -60,8 +59,7 @@ def test_batches_fill_the_caches_of_a_cpu_unless_a_budget_is_given():
 
 
 def test_a_killed_job_encodes_only_the_shards_that_are_missing(encoder, tmp_path, monkeypatch):
-    monkeypatch.setattr(encoding, "SHARD", 16)
-    monkeypatch.setattr("hybrid.evaluation.vectors.SHARD", 16)
+    monkeypatch.setattr(vectors, "_FEWEST_ROWS", 16)
     whole = encode(encoder, TEXTS, "query", 64, tmp_path, FP32, "digest")[:]
     (tmp_path / "00001.npy").unlink()
     sizes = count_texts(encoder, monkeypatch)
@@ -100,7 +98,6 @@ def test_encoding_leaves_the_training_mode_as_it_was(encoder, tmp_path):
     encoder.train()
     encode(encoder, TEXTS, "query", 64, tmp_path, FP32, None)
     assert encoder.training
-    assert len(TEXTS) < SHARD
 
 
 def test_the_digest_of_a_model_is_that_of_what_makes_its_embeddings(encoder, tmp_path):
@@ -113,3 +110,16 @@ def test_the_digest_of_a_model_is_that_of_what_makes_its_embeddings(encoder, tmp
     with torch.no_grad():
         encoder.backbone.get_input_embeddings().weight[0, 0] += 1e-3
     assert model_digest(encoder) != first
+
+
+@pytest.mark.parametrize("count", [0, 1, 63, 64, 65, 500, 1_630, 13_014, 131_072, 131_073, 10_000_000])
+def test_shards_hold_every_row_once_and_are_many_enough_for_the_ranks_of_a_node(count):
+    parts = vectors.shards(count)
+    sizes = [part.stop - part.start for part in parts]
+    assert [part.start for part in parts] == list(np.cumsum([0, *sizes])[:-1])
+    assert sum(sizes) == count
+    assert len(set(sizes[:-1])) <= 1
+    assert len(parts) <= max(64, count // 2048 + 1)
+    for ranks in (2, 4, 8):
+        most = max(sum(sizes[rank::ranks]) for rank in range(ranks))
+        assert count < 64 * 2 * ranks or most <= 1.3 * count / ranks

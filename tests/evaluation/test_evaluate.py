@@ -10,7 +10,7 @@ import pytest
 from mlflow import MlflowClient
 
 import evaluate
-from hybrid.evaluation import encoding, vectors
+from hybrid.evaluation import vectors
 from hybrid.models.save import save_encoder
 from tests.evaluation.run_evaluate import SHARD
 from tests.launched import Launched
@@ -145,8 +145,7 @@ def test_a_signal_ends_all_ranks_and_the_same_command_goes_on_with_what_is_writt
     assert 'run_evaluate.py", line' not in output
     written = {file: file.stat().st_mtime_ns for file in (tmp_path / "out").rglob("*.npy")}
     assert written
-    for module in (encoding, vectors):
-        monkeypatch.setattr(module, "SHARD", SHARD)
+    monkeypatch.setattr(vectors, "_FEWEST_ROWS", SHARD)
     monkeypatch.setattr(sys, "argv", ["evaluate.py", *arguments])
     evaluate.main()
     told = re.findall(r"(\d+) distinct, (\d+) encoded", capsys.readouterr().out)

@@ -160,8 +160,7 @@ def cross_encoder(folder, labels: int) -> CrossEncoder:
 def test_probabilities_are_those_of_single_pairs_and_a_killed_job_computes_only_what_is_missing(
     tmp_path, monkeypatch, labels
 ):
-    for room in ("crossing", "vectors"):
-        monkeypatch.setattr(f"hybrid.evaluation.{room}.SHARD", 4)
+    monkeypatch.setattr("hybrid.evaluation.vectors._FEWEST_ROWS", 4)
     encoder = cross_encoder(tmp_path / "cross", labels)
     pairs = [(f"what {number}?", f"passage {'x' * (number % 5)} {number}") for number in range(10)]
     settings = {"max_length": 64, "batch_tokens": 128, "precision": "fp32"}
