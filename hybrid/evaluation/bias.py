@@ -6,7 +6,6 @@ Rank distance stands with the other measures; here are those that look at which 
 from typing import Any
 
 import numpy as np
-from scipy.stats import kruskal
 
 from hybrid.evaluation.collection import Collection
 from hybrid.evaluation.measures import Ranks
@@ -36,6 +35,8 @@ def peer(part: PoolRanks, ranks: Ranks, collection: Collection) -> np.ndarray | 
     where the languages' ranks look alike. With one relevant passage a language the statistic is the same for every
     order: rankings without a language that has two, or without a second language, are NaN.
     """
+    from scipy.stats import kruskal
+
     language = collection.documents.language[part.document]
     values = np.full(len(ranks.pool_size), np.nan)
     for row, (start, stop) in enumerate(zip(ranks.offsets[:-1], ranks.offsets[1:], strict=True)):

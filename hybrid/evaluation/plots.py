@@ -2,11 +2,21 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from hybrid.runtime.files import atomic_file
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def blank(width: float, height: float) -> "Figure":
+    """Return an empty figure, in inches; matplotlib is imported where the first one is drawn."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
 
 
 def heat_map(path: Path, grid: np.ndarray, names: Sequence[str], title: str, across: str, down: str) -> None:
@@ -27,7 +37,7 @@ def heat_map(path: Path, grid: np.ndarray, names: Sequence[str], title: str, acr
     save(figure, path)
 
 
-def save(figure: Figure, path: Path) -> Path:
+def save(figure: "Figure", path: Path) -> Path:
     """Write a figure as PNG, whole or not at all; return its path."""
     with atomic_file(path, "wb") as file:
         figure.savefig(file, format="png", dpi=120)
@@ -36,9 +46,7 @@ def save(figure: Figure, path: Path) -> Path:
 
 def bars(path: Path, heights: np.ndarray, names: Sequence[str], series: Sequence[str], title: str) -> Path:
     """Draw [series, names] values as groups of bars."""
-    figure = Figure(
-        figsize=(min(30.0, max(6.0, 1.5 + 0.16 * len(names) * (len(series) + 1))), 3.6), layout="constrained"
-    )
+    figure = blank(min(30.0, max(6.0, 1.5 + 0.16 * len(names) * (len(series) + 1))), 3.6)
     axes = figure.subplots()
     width = 0.8 / len(series)
     for number, (row, label) in enumerate(zip(heights, series, strict=True)):
@@ -54,7 +62,7 @@ def bars(path: Path, heights: np.ndarray, names: Sequence[str], series: Sequence
 
 def histogram(path: Path, counts: Sequence[int], title: str, across: str) -> Path:
     """Draw counts of 1, 2, 3 and so on."""
-    figure = Figure(figsize=(7.0, 3.6), layout="constrained")
+    figure = blank(7.0, 3.6)
     axes = figure.subplots()
     axes.bar(np.arange(1, len(counts) + 1), counts, 1.0, edgecolor="white", linewidth=0.3)
     axes.set(title=title, xlabel=across)
@@ -67,7 +75,7 @@ def points(
     path: Path, marks: Mapping[str, tuple[float, float, float, float]], title: str, across: str, up: str
 ) -> Path:
     """Draw a labelled point for each name: where it stands, its value, and the lower and upper end of its interval."""
-    figure = Figure(figsize=(6.0, 3.8), layout="constrained")
+    figure = blank(6.0, 3.8)
     axes = figure.subplots()
     for name, (place, value, low, high) in marks.items():
         axes.errorbar([place], [value], yerr=[[value - low], [high - value]], fmt="o", capsize=3, label=name)
@@ -80,7 +88,7 @@ def points(
 
 def curves(path: Path, lines: Mapping[str, Sequence[np.ndarray]], title: str, across: str, up: str) -> Path:
     """Draw the [n, 2] points of each name's lines, the lines of one name in one colour."""
-    figure = Figure(figsize=(7.0, 3.8), layout="constrained")
+    figure = blank(7.0, 3.8)
     axes = figure.subplots()
     for number, (name, several) in enumerate(lines.items()):
         for place, line in enumerate(several):
@@ -91,6 +99,6 @@ def curves(path: Path, lines: Mapping[str, Sequence[np.ndarray]], title: str, ac
     return save(figure, path)
 
 
-def _legend(figure: Figure) -> None:
+def _legend(figure: "Figure") -> None:
     """Put the names under the axes, where they hide nothing."""
     figure.legend(loc="outside lower center", ncols=4, frameon=False)

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import permutation_test
 
 RESAMPLES = 2000
 PERMUTATIONS = 9999
@@ -86,6 +85,8 @@ def difference(first: Values, second: Values, seed: int = 0) -> Difference | Non
 
     The test swaps the runs' values question by question (Smucker et al. 2007), with all translations of it at once.
     """
+    from scipy.stats import permutation_test
+
     first, second = shared(first, second)
     if len(first.questions) < 2:
         return None

@@ -6,7 +6,6 @@ Shapes: N texts, T tokens of all of them, L tokens of the longest, H heads, E di
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.nn.attention.varlen import varlen_attn
 
 NAME = "hybrid"
 """The attention function below, by which transformers finds it."""
@@ -31,6 +30,8 @@ def attention(module, query, key, value, attention_mask, scaling=None, dropout=0
         longest: tokens of the longest packed text.
     """
     if starts is not None:
+        from torch.nn.attention.varlen import varlen_attn
+
         query_THE, key_THE, value_THE = (part[0].transpose(0, 1) for part in (query, key, value))
         mixed_THE = varlen_attn(query_THE, key_THE, value_THE, starts, starts, longest, longest, scale=scaling)
         return mixed_THE[None], None

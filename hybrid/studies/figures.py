@@ -3,15 +3,13 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from matplotlib.figure import Figure
-
 from hybrid.evaluation.compare import Row
-from hybrid.evaluation.plots import save
+from hybrid.evaluation.plots import blank, save
 
 
 def arms_plot(path: Path, rows: Sequence[Row], seeds: Sequence[Sequence[float]], title: str) -> Path:
     """Draw the mean and 95% interval of each row's arm from top to bottom, and a small mark for each seed."""
-    figure = Figure(figsize=(6.5, 1.2 + 0.34 * len(rows)), layout="constrained")
+    figure = blank(6.5, 1.2 + 0.34 * len(rows))
     axes = figure.subplots()
     for place, (row, values) in enumerate(zip(rows, seeds, strict=True)):
         axes.errorbar([row.mean], [place], xerr=[[row.mean - row.low], [row.high - row.mean]], fmt="o", capsize=3)
