@@ -32,7 +32,7 @@ from hybrid.runtime.logs import log
 from hybrid.runtime.processes import barrier, is_main
 
 # Changes when the same embeddings would give other scores or files than before: results made by older code are redone.
-_VERSION = 2
+_VERSION = 3
 
 
 @dataclass(frozen=True)

@@ -17,13 +17,24 @@ XTREME_36 = _codes(
 )
 """The languages of XTREME's Tatoeba (arXiv 2003.11080, and its third_party/evaluate_retrieval.py) but English."""
 
-XLMR = _codes(
-    "afr amh ara asm aze bel ben bos bre bul cat ces cmn cym dan deu ell epo est eus fas fin fra fry gla gle glg "
-    "guj hau heb hin hrv hun hye ind isl ita jav jpn kan kat kaz khm kir kor kur lao lat lav lit mal mar mkd mlg "
-    "mon msa mya nep nld nor ori orm pan pol por pus ron rus san sin slk slv snd som spa sqi srp sun swa swe tam "
-    "tel tgl tha tur uig ukr urd uzb vie xho yid"
-)
-"""The languages of XLM-R's pretraining but English: the resource group of a language.
+RESOURCES = {
+    "high_resource": _codes(
+        "ara bul cmn dan deu ell fas fin fra heb hrv hun ind ita jpn kor nld nor pol por ron rus slk spa swe tha "
+        "tur ukr vie"
+    ),
+    "medium_resource": _codes(
+        "aze bel ben cat ces est glg hin hye isl kat kaz lat lav lit mal mkd msa slv sqi srp tam tel tgl urd"
+    ),
+    "low_resource": _codes(
+        "afr amh asm bos bre cym epo eus fry gla gle guj hau jav kan khm kir kur lao mar mlg mon mya nep ori orm "
+        "pan pus san sin snd som sun swa uig uzb xho yid"
+    ),
+}
+"""The languages of XLM-R's pretraining but English, by the size of their compressed file in CC-100 as
+data.statmt.org/cc-100 lists it: 5 GB and more, 0.5 to 5 GB, less."""
+
+XLMR = frozenset().union(*RESOURCES.values())
+"""The languages of XLM-R's pretraining but English.
 
 The 100 that fairseq's examples/xlmr/README.md lists, without English, the romanised Bengali, Hindi, Tamil, Telugu and
 Urdu, Burmese in the Zawgyi font, and the second script of Chinese. Its Kurdish is Kurmanji.

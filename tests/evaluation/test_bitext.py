@@ -9,7 +9,7 @@ from pyarrow import parquet
 from hybrid.evaluation.bitext import Bitext, check_bitext, neighbour_ranks, score_bitext, script
 from hybrid.evaluation.config import EncodingConfig, EvaluationConfig
 from hybrid.evaluation.evaluator import evaluate_encoder, load_tasks
-from hybrid.evaluation.languages import XLMR, XTREME_36, group_of
+from hybrid.evaluation.languages import RESOURCES, XLMR, XTREME_36, group_of
 from hybrid.runtime.errors import InputError
 
 SIDES = {"deu": ["eins", "zwei", "drei"], "rus": ["один", "два"], "xxx": ["a", "b", "c", "d"]}
@@ -64,6 +64,15 @@ def test_script_is_that_of_most_letters():
 def test_groups_know_macrolanguages_scripts_and_regions():
     assert group_of(["arb_Arab", "zho-TW", "swh", "fao_Latn"], XLMR) == {"arb_Arab", "zho-TW", "swh"}
     assert len(XTREME_36) == 36
+
+
+def test_a_language_of_xlm_r_is_in_one_resource_group_and_others_are_in_none(hybrid_data):
+    assert sum(map(len, RESOURCES.values())) == len(XLMR) == 92
+    for task in load_tasks(["tatoeba", "flores", "ntrex"], hybrid_data):
+        groups = task.collection.groups
+        assert sum(len(groups[name]) for name in RESOURCES) == len(groups["xlmr_languages"])
+        assert all(groups[name] for name in RESOURCES)
+        assert not groups["other_languages"] & frozenset().union(*(groups[name] for name in RESOURCES))
 
 
 @pytest.mark.parametrize(

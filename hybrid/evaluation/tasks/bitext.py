@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from hybrid.evaluation.bitext import Bitext, check_bitext
-from hybrid.evaluation.languages import FLORES_203, NTREX_127, TATOEBA_112, XLMR, XTREME_36, group_of
+from hybrid.evaluation.languages import FLORES_203, NTREX_127, RESOURCES, TATOEBA_112, XLMR, XTREME_36, group_of
 from hybrid.evaluation.task import Setting, Task
 from hybrid.runtime.errors import InputError
 
@@ -14,7 +14,7 @@ def _lines(path: Path) -> list[str]:
 
 
 def _bitext(pairs: dict[str, tuple[list[str], list[str]]], xtreme: bool, place: Path) -> Bitext:
-    groups = {"xlmr_languages": group_of(pairs, XLMR)}
+    groups = {name: group_of(pairs, codes) for name, codes in {"xlmr_languages": XLMR, **RESOURCES}.items()}
     english = frozenset(code for code in pairs if code.startswith("eng"))
     groups["other_languages"] = frozenset(pairs) - groups["xlmr_languages"] - english
     groups |= {"xtreme_36": XTREME_36} if xtreme else {}
