@@ -1,5 +1,7 @@
 """The backbone: a transformer from its architecture's configuration, with pretrained or random weights."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from inspect import signature
 
 import torch
@@ -21,15 +23,16 @@ def pretrained(config: ModelConfig) -> nn.Module:
     try:
         architecture = AutoConfig.from_pretrained(config.name, **options)
         factory, arguments = _factory(adapted(architecture, config), config)
-        backbone, found = factory.from_pretrained(
-            config.name,
-            config=architecture,
-            dtype=torch.float32,
-            use_safetensors=None if config.allow_pickle else True,
-            output_loading_info=True,
-            **options,
-            **arguments,
-        )
+        with _no_report():
+            backbone, found = factory.from_pretrained(
+                config.name,
+                config=architecture,
+                dtype=torch.float32,
+                use_safetensors=None if config.allow_pickle else True,
+                output_loading_info=True,
+                **options,
+                **arguments,
+            )
     except InputError:
         raise
     except (OSError, ValueError) as error:
@@ -44,6 +47,19 @@ def pretrained(config: ModelConfig) -> nn.Module:
             "which would be random; give the directory of an encoder of this architecture."
         )
     return _fused(backbone)
+
+
+@contextmanager
+def _no_report() -> Iterator[None]:
+    """Keep back transformers' table of unused weights: a decoder's, or those of the layers above `layers`."""
+    from transformers.utils import logging
+
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
 
 
 def fresh(config: ModelConfig, tokenizer) -> nn.Module:
