@@ -22,7 +22,7 @@ def blank(width: float, height: float) -> "Figure":
 def heat_map(path: Path, grid: np.ndarray, names: Sequence[str], title: str, across: str, down: str) -> None:
     """Draw values in [0, 1] as a labelled square of cells, NaN white. The scale is fixed, so that maps compare."""
     side = 2.2 + 0.52 * len(names)
-    figure = Figure(figsize=(side + 1.0, side), layout="constrained")
+    figure = blank(side + 1.0, side)
     axes = figure.subplots()
     image = axes.imshow(grid, vmin=0, vmax=1, cmap="viridis")
     axes.set_xticks(range(len(names)), names, rotation=90 if len(names) > 20 else 0)
