@@ -27,7 +27,6 @@ _BY_QRELS = {
     "ndcg": ir_measures.nDCG,
     "recall": ir_measures.R,
     "precision": ir_measures.P,
-    "mrr": ir_measures.RR,
     "map": ir_measures.AP,
 }
 READ = {"answer_f1": f1, "exact_match": exact_match}
@@ -122,12 +121,16 @@ def _recall(queries, documents, part: Part, found: Found, config: SearchConfig) 
 
 
 def _measured(part: Part, found: Found, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """Return float64 [B] of each measure: ir-measures', whose tie rule is that of the search, or by answer strings."""
+    """Return float64 [B] of each measure: trec_eval's, whose tie rule is that of the search, or by answer strings."""
     out = {}
     split = {name: name.rpartition("_at_") for name in names}
     by_qrels = {name: _BY_QRELS[base] @ int(cut) for name, (base, _, cut) in split.items() if base in _BY_QRELS}
     if by_qrels:
         out |= _by_qrels(part, found, by_qrels)
+    for name, cut in ((name, int(cut)) for name, (base, _, cut) in split.items() if base == "mrr"):
+        # Not ir-measures': its RR with a cutoff is another program's, of equal scores the smaller id first.
+        ranks = first_relevant(part, found.rows[:, :cut])
+        out[name] = np.divide(1, ranks, out=np.zeros(len(ranks)), where=ranks > 0)
     hits = {name: int(cut) for name, (base, _, cut) in split.items() if base == "hit_rate"}
     if hits:
         ranks = first_hits(found.rows[:, : max(hits.values())], part.documents, part.answers)
@@ -146,6 +149,16 @@ def _by_qrels(part: Part, found: Found, measures: Mapping[str, Any]) -> dict[str
     for value in ir_measures.iter_calc(list(measures.values()), part.qrels, run):
         out[names[str(value.measure)]][number[value.query_id]] = value.value
     return out
+
+
+def first_relevant(part: Part, found_BK: np.ndarray) -> np.ndarray:
+    """Return int64 [B], the rank of each query's first relevant document among those found; 0 where none is."""
+    ranks = np.zeros(len(found_BK), np.int64)
+    for query, rows in enumerate(found_BK.tolist()):
+        grades = part.qrels[part.query_ids[query]]
+        places = (place for place, row in enumerate(rows, 1) if row >= 0 and grades.get(part.document_ids[row], 0) > 0)
+        ranks[query] = next(places, 0)
+    return ranks
 
 
 def read_answers(reader: Reader, part: Part, found: Found, count: int) -> list[str]:
