@@ -54,7 +54,7 @@ def load_tasks(names: list[str], data_dir: str | Path) -> list[LoadedTask]:
 
 def loaded_task(task: Task, collection: Collection | Scored) -> LoadedTask:
     """Return a task with a collection that was read or made elsewhere."""
-    settings = [task.name, task.settings, task.query_max_length, task.passage_max_length]
+    settings = [task.name, task.settings, task.prefixes, task.query_max_length, task.passage_max_length]
     return LoadedTask(task, collection, digest([settings, collection.content]))
 
 
@@ -188,6 +188,10 @@ def score(
     task, collection = loaded.task, loaded.collection
     start = time.monotonic()
     pieces = folder / "pieces" if run_depth else None
+    if is_main():
+        # Of a killed job, perhaps of other files: all pieces that lie here when runs are joined are taken.
+        shutil.rmtree(folder / "pieces", ignore_errors=True)
+    barrier()
     ranking = rank_pools(collection, queries_BD, documents_ND, task.settings, pieces, run_depth, TOP)
     entries = ranking.entries
     scores = {

@@ -32,7 +32,7 @@ def ranking_names(collection: Collection, setting: Setting, query: np.ndarray, p
 
 
 class RunWriter:
-    """Writes the rankings of blocks into ``FOLDER/SETTING.BLOCK.POOL.piece``.
+    """Writes the rankings of blocks into ``FOLDER/SETTING.BLOCK.POOL.piece``, behind what lies there.
 
     Args:
         order: int64 [N], the document of each column that sort keys were made of.
@@ -46,11 +46,6 @@ class RunWriter:
         self.depth = max(self.depths.values())
         self.documents = pa.array(collection.documents.ids)
         self.folder.mkdir(parents=True, exist_ok=True)
-
-    def begin(self, block: int) -> None:
-        """Remove what a killed job wrote of a block."""
-        for piece in self.folder.glob(f"*.{block:06d}.*.piece"):
-            piece.unlink()
 
     def write(self, block: int, query: np.ndarray, pool: int, keys: np.ndarray) -> None:
         """Add one pool's rankings of queries of a block, each to the settings that it belongs to.

@@ -127,8 +127,6 @@ def rank_pools(
     def work(number: int) -> list[Ranking]:
         stop = min(starts[number] + size, len(queries_BD))
         strips = [np.arange(first, min(first + strip, stop)) for first in range(starts[number], stop, strip)]
-        if writer:
-            writer.begin(number)
         return [
             _rank_strip(collection, pools, by_query, rows, queries_BD[rows], settings, writer, number, top)
             for rows in strips

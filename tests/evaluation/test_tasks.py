@@ -181,11 +181,17 @@ def test_a_second_evaluation_does_nothing_until_something_changes(encoder, made,
     assert len(calls) == 4 * done
 
 
+@pytest.mark.parametrize("change", [{"prefixes": ("query", "query")}, {"query_max_length": 8}, {"settings": ()}])
+def test_results_made_before_a_task_was_corrected_are_not_taken(made, change):
+    assert loaded_task(replace(made.task, **change), made.collection).digest != made.digest
+
+
 def test_results_that_were_cut_short_are_made_again(encoder, made, tmp_path):
     first = evaluate_encoder(encoder, [made], tmp_path, model_digest="a")
     (tmp_path / "made" / "scores.json").unlink()
     (tmp_path / "made" / "pieces").mkdir()
-    (tmp_path / "made" / "pieces" / "monolingual.000000.0001.piece").write_text("left over by a killed job\n")
+    for block in ("000000", "000009"):  # the second of other files with more queries
+        (tmp_path / "made" / "pieces" / f"monolingual.{block}.0001.piece").write_text("left over by a killed job\n")
     shutil.rmtree(tmp_path / "made" / "embeddings", ignore_errors=True)
     assert evaluate_encoder(encoder, [made], tmp_path, model_digest="a") == first
     assert "left over" not in (tmp_path / "made" / "monolingual.run").read_text()

@@ -59,7 +59,8 @@ def test_figures_equal_loops_over_the_definitions(scored, collection, tied_embed
 def test_strips_and_what_a_killed_job_left_change_no_file(scored, collection, tied_embeddings, monkeypatch):
     folder = scored[1] / "again"
     (folder / "pieces").mkdir(parents=True)
-    (folder / "pieces" / "monolingual.000000.0001.piece").write_text("de-q0-0 Q0 nothing 1 0.5 hybrid\n")
+    for piece in ("monolingual.000000.0001", "monolingual.000099.0001", "another.000000.0001"):
+        (folder / "pieces" / f"{piece}.piece").write_text("de-q0-0 Q0 nothing 1 0.5 hybrid\n")
     monkeypatch.setattr(whole_pool, "_STRIP_BYTES", 8 * 7 * len(collection.documents))
     score(loaded_task(TASK, collection), *tied_embeddings, folder, 1000, {})
     names = [path.name for path in scored[1].iterdir() if path.suffix in (".run", ".qrels", ".parquet")]
