@@ -54,7 +54,7 @@ def load_tasks(names: list[str], data_dir: str | Path) -> list[LoadedTask]:
 
 def loaded_task(task: Task, collection: Collection | Scored) -> LoadedTask:
     """Return a task with a collection that was read or made elsewhere."""
-    settings = [task.name, task.settings, task.prefixes, task.query_max_length, task.passage_max_length]
+    settings = [task.name, task.settings, task.query_max_length, task.passage_max_length]
     return LoadedTask(task, collection, digest([settings, collection.content]))
 
 
@@ -77,7 +77,7 @@ def evaluate_encoder(
     """
     config = config or EvaluationConfig()
     metrics: dict[str, float] = {}
-    keys = [digest([_VERSION, model_digest, loaded.digest, _settings(loaded, config)]) for loaded in tasks]
+    keys = [result_key(loaded, config, model_digest) for loaded in tasks]
     for loaded, key in zip(tasks, keys, strict=True):
         folder = Path(out_dir) / loaded.task.name
         scores = valid_scores(folder, key) if model_digest and not config.overwrite else None
@@ -90,6 +90,11 @@ def evaluate_encoder(
             treated = read_json(_treated(folder) / "scores.json")
             metrics |= flat(treated["task"], treated["settings"])
     return metrics
+
+
+def result_key(loaded: LoadedTask, config: EvaluationConfig, model_digest: str | None) -> str:
+    """Return the digest of all that a task's scores of a model depend on."""
+    return digest([_VERSION, model_digest, loaded.digest, loaded.task.prefixes, _settings(loaded, config)])
 
 
 def _settings(loaded: LoadedTask, config: EvaluationConfig) -> dict[str, Any]:
