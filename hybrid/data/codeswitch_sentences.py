@@ -29,7 +29,7 @@ class SentenceSwitch:
         own = self._sentences(text, language)
         others = [
             (found, translated)
-            for code, translated in self._translations(self.corpora[corpus], item, side, language)
+            for code, translated in self._translations(self.corpora[corpus], item, side, language, text)
             if translated != text and len(found := self._sentences(translated, code)) == len(own)
         ]
         if not others:
@@ -45,19 +45,21 @@ class SentenceSwitch:
             found.append((*own[place], translated[start:stop]))
         return found
 
-    def _translations(self, corpus: ParallelCorpus, item: int, side: str, own: str) -> list[tuple[str, str]]:
+    def _translations(self, corpus: ParallelCorpus, item: int, side: str, own: str, text: str) -> list[tuple[str, str]]:
+        """Return (language, translation) of an item's text; none where it is not the item's own but a given negative,
+        whose place the item's translations, the answer itself, must not take."""
         tables, block = corpus.tables, corpus.block_of(item)
         wanted = self.config.languages or corpus.languages
         numbers = block.languages if side == "query" else block.passages
-        codes = [(n, corpus.languages[n]) for n in numbers if corpus.languages[n] in wanted]
-        here = np.array([number for number, code in codes if code != own], np.int64)
+        here = np.array([n for n in numbers if corpus.languages[n] in wanted or corpus.languages[n] == own], np.int64)
         items = np.full(len(here), item)
         if side == "query":
             texts = tables.query_text[corpus.query_rows(items, here)]
         else:
             texts = tables.candidate_passage[tables.answer[corpus.passage_rows(items, here)]]
         names = [corpus.languages[number] for number in here.tolist()]
-        return [(code, corpus.texts[number]) for code, number in zip(names, texts.tolist(), strict=True)]
+        found = {code: corpus.texts[number] for code, number in zip(names, texts.tolist(), strict=True)}
+        return list(found.items()) if found.pop(own, None) == text else []
 
 
 def sentences_of(text: str, language: str) -> list[Span]:

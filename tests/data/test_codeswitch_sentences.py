@@ -1,6 +1,9 @@
 """Code-switching by sentence: each is the text's own, or that of the item's own translation at its place."""
 
+import json
 from dataclasses import replace
+
+import pytest
 
 from hybrid.data.codeswitch import CodeSwitch, switched
 from hybrid.data.codeswitch_config import CodeSwitchConfig
@@ -52,3 +55,23 @@ def test_a_translation_with_another_number_of_sentences_is_left_alone(tmp_path):
     switch = CodeSwitch(config, load_corpora(config).train)
     assert switch.replacements(0, 0, "passage", "en", english, 1) == []
     assert switched("What fell?", switch.replacements(0, 0, "query", "en", "What fell?", 1)) == "Was?"
+
+
+@pytest.mark.parametrize("languages", [None, ["de"]])
+def test_a_given_negative_never_becomes_the_answer_in_another_language(tmp_path, languages):
+    passages = {
+        "en": ("The answer is Paris. It lies on the Seine.", "Wrong is London. Other thing."),
+        "de": ("Die Antwort ist Paris. Es liegt an der Seine.", "Falsch ist London. Andere Sache."),
+    }
+    rows = [
+        {"id": "1", "query": f"Where, {code}?", "passage": right, "lang": code, "negatives": [wrong]}
+        for code, (right, wrong) in passages.items()
+    ]
+    path = write(tmp_path / "rows.jsonl", "\n".join(map(json.dumps, rows)))
+    settings = CodeSwitchConfig(sentences=True, probability=1.0, languages=languages)
+    sets = {"own": DatasetConfig(format="pairs", files=path)}
+    config = make_config(tmp_path, {}, sets=sets, codeswitch=settings, negatives="given", passage="paragraph")
+    switch = CodeSwitch(config, load_corpora(config).train)
+    right, wrong = passages["en"]
+    assert switched(right, switch.replacements(0, 0, "passage", "en", right, 5)) == passages["de"][0]
+    assert switch.replacements(0, 0, "passage", "en", wrong, 5) == []
