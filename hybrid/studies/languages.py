@@ -1,6 +1,7 @@
 """Figures by the language of the query: languages seen in training and others, consistency over languages."""
 
 from collections.abc import Sequence, Set
+from itertools import combinations
 
 import numpy as np
 
@@ -30,8 +31,9 @@ def consistency_table(comparison: Comparison, recipes: Sequence[Recipe]) -> str:
     """Return how even each recipe is over query languages, as Markdown.
 
     Consistency is the mean over pairs of languages of the questions answered right (value 1) in both among those
-    answered right in one or the other, a Jaccard index; the question whether larger encoders raise it is that of Qi et
-    al. 2023 (arXiv 2310.10378). It is for settings with one pool for each language and measures of 1 or 0.
+    answered right in one or the other, a Jaccard index over the questions that both have; the question whether larger
+    encoders raise it is that of Qi et al. 2023 (arXiv 2310.10378). It is for settings with one pool for each language
+    and measures of 1 or 0.
     """
     rows = []
     for recipe in recipes:
@@ -51,9 +53,17 @@ def consistency(recipe: Recipe, comparison: Comparison) -> float | None:
 
 
 def _overlap(found: Values) -> float | None:
-    right = [found.total_QC[:, _cells_of(found, language)].sum(axis=1) > 0 for language in _by_language(found)]
-    pairs = [(a, b) for number, a in enumerate(right) for b in right[:number] if (a | b).any()]
-    return float(np.mean([(a & b).sum() / (a | b).sum() for a, b in pairs])) if pairs else None
+    """Return the mean over pairs of languages, of the questions that both ask: a language is not wrong where it lacks
+    the question."""
+    cells = [_cells_of(found, language) for language in _by_language(found)]
+    asked = [found.count_QC[:, own].sum(axis=1) > 0 for own in cells]
+    right = [found.total_QC[:, own].sum(axis=1) > 0 for own in cells]
+    shares = []
+    for a, b in combinations(range(len(cells)), 2):
+        both = asked[a] & asked[b]
+        if either := (both & (right[a] | right[b])).sum():
+            shares.append((both & right[a] & right[b]).sum() / either)
+    return float(np.mean(shares)) if shares else None
 
 
 def _by_language(found: Values) -> list[str]:

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from hybrid.evaluation.statistics import values
 from hybrid.studies.answer import answer
 from hybrid.studies.data import means_table
 from hybrid.studies.languages import consistency, consistency_table, seen_table
@@ -68,6 +69,16 @@ def test_consistency_is_the_overlap_of_right_answers_over_pairs_of_languages(arm
     line = consistency_table(asked, [recipe]).splitlines()[-1]
     cells = [cell.strip() for cell in line.strip("|").split("|")]
     assert cells == ["new", "0.5833", "0.5000", "0.6667", "0.0833", "0.7500"]
+
+
+def test_a_question_that_a_language_lacks_is_not_answered_wrong_there():
+    """English has four questions, German two of them, French two others; all are right."""
+    question, cell = np.array([0, 1, 2, 3, 0, 1, 2, 3]), np.array(["en>en"] * 4 + ["de>de"] * 2 + ["fr>fr"] * 2)
+    for wrong, expected in ((None, 1.0), (4, 0.75), (2, 0.75)):
+        right = np.ones(8)
+        right[[] if wrong is None else wrong] = 0.0
+        recipe = SimpleNamespace(values=lambda *_, right=right: (None, [values(question, cell, right)]))
+        assert consistency(recipe, ASKED) == expected
 
 
 def test_seen_and_unseen_query_languages_are_told_apart(arm):
