@@ -84,12 +84,19 @@ class _Build:
         return corpus.subset(chosen)
 
     def known(self) -> dict[str, Known]:
-        """Read the evaluation sets."""
+        """Read the evaluation sets. Raises InputError for one without a usable row, which would find no leak."""
         sets = {}
         for name, entry in self.config.leakage.against.items():
             place, sets[name] = f"data.leakage.against.{name}", Known()
-            for _, content in read_files(evaluation_set(entry), place, Report(place)):
+            report = Report(place)
+            for _, content in read_files(evaluation_set(entry), place, report):
                 sets[name].add(content)
+            if not sets[name].questions:
+                raise InputError(
+                    f"{place}: its files hold no usable row, so nothing could be held against it; "
+                    f"{'; '.join(report.lines()) or 'they are empty'}. Mend its files or columns, or take it out."
+                )
+            self.warnings += report.lines()
         return sets
 
     def without_leaks(self, corpus: ParallelCorpus, sets: dict[str, Known]) -> ParallelCorpus:

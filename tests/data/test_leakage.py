@@ -1,5 +1,7 @@
 """Contract 6: nothing of an evaluation set is trained on, and choices are made on articles of their own."""
 
+import json
+
 import pytest
 
 from hybrid.data.config import DataConfig, DatasetConfig, DevConfig, LeakageConfig
@@ -34,6 +36,17 @@ def test_items_leak_by_id_by_question_or_by_passage(tmp_path, level, left):
 def test_leaks_can_be_refused(tmp_path):
     with pytest.raises(InputError, match="3 items occur in bench"):
         make_corpus(tmp_path, {"en": ARTICLES}, leakage=against(tmp_path, action="refuse"))
+
+
+def test_an_evaluation_set_of_which_nothing_can_be_read_is_refused_and_bad_rows_are_told(tmp_path, capsys):
+    rows = [{"q": "When was it built?", "passage": "In 1894."}, {"query": "Who?", "passage": ""}]
+    bench = DatasetConfig(format="pairs", files={"en": write(tmp_path / "b.jsonl", "\n".join(map(json.dumps, rows)))})
+    config = make_config(tmp_path, {"en": ARTICLES}, leakage=LeakageConfig(against={"bench": bench}))
+    with pytest.raises(InputError, match=r"data\.leakage\.against\.bench: its files hold no usable row.* no query"):
+        load_corpora(config)
+    bench.columns = {"query": "q"}
+    assert "b1" not in names_of(load_corpora(config).train[0])
+    assert "data.leakage.against.bench: 1 rows: no query" in capsys.readouterr().err
 
 
 def test_a_training_set_that_is_the_benchmark_is_refused(tmp_path):
