@@ -27,6 +27,7 @@ from hybrid.evaluation.results import computed_with, valid_scores
 from hybrid.evaluation.search import Matrix
 from hybrid.evaluation.task import Scored, Task, find_task, load, task_place
 from hybrid.evaluation.whole_pool import rank_pools
+from hybrid.runtime.errors import InputError
 from hybrid.runtime.files import digest, read_json, write_json
 from hybrid.runtime.logs import log
 from hybrid.runtime.processes import barrier, is_main
@@ -45,11 +46,26 @@ class LoadedTask:
 
 
 def load_tasks(names: list[str], data_dir: str | Path) -> list[LoadedTask]:
-    """Read tasks by name; raises InputError for an unknown name or missing files before anything is read."""
+    """Read tasks by name.
+
+    Raises InputError for an unknown name, missing files, or two tasks of one name, before anything is read.
+    """
     tasks = [find_task(name) for name in names]
+    _refuse_repeated(tasks, names)
     for task in tasks:
         task_place(task, data_dir)
     return [loaded_task(task, load(task, data_dir)) for task in tasks]
+
+
+def _refuse_repeated(tasks: list[Task], given: list[str]) -> None:
+    first: dict[str, str] = {}
+    for task, name in zip(tasks, given, strict=True):
+        if task.name in first:
+            raise InputError(
+                f"--tasks: {first[task.name]} and {name} are both called {task.name} and would lie in one folder; "
+                "remove one, or give one of the places another name (the last two parts of its path count)."
+            )
+        first[task.name] = name
 
 
 def loaded_task(task: Task, collection: Collection | Scored) -> LoadedTask:

@@ -15,6 +15,7 @@ from hybrid.evaluation.statistics import Values, combined, values
 from hybrid.evaluation.tracked import client_of, download, find_run
 from hybrid.runtime.errors import InputError
 from hybrid.runtime.files import read_json
+from hybrid.runtime.logs import warn
 from hybrid.runtime.tracking import JOURNAL
 
 LOSS = "train/loss"
@@ -91,9 +92,9 @@ class Recipe:
 def read_recipe(given: str, tracking_uri: str | None) -> Recipe:
     """Read ``PLACE`` or ``NAME=PLACE,PLACE``, each place a result folder, an MLflow run id or the name of a run.
 
-    Raises InputError where a place holds no results.
+    A folder may have "=" in its own name. Raises InputError where a place holds no results, or several of one task.
     """
-    name, sign, places = given.partition("=")
+    name, sign, places = (given, "", "") if Path(given).is_dir() else given.partition("=")
     seeds = tuple(_seed(place, tracking_uri) for place in (places if sign else given).split(","))
     short = name if sign else (Path(name).resolve().name if Path(name).is_dir() else name)
     return Recipe(short, seeds)
@@ -112,15 +113,36 @@ def _seed(place: str, tracking_uri: str | None) -> Seed:
 
 
 def _results(folder: Path, place: str) -> dict[str, TaskResult]:
-    """Return the results by task below a folder, the encoder as it was before its training left out."""
-    files = [path for path in sorted(folder.rglob("scores.json")) if (path.parent / "per_query.parquet").exists()]
-    found = {path.parent.name: TaskResult(path.parent) for path in files if _stage(path, folder) != "before"}
-    if not found:
+    """Return the results by task below a folder, the encoder as it was before its training left out.
+
+    Raises InputError where there are none, or several of one task.
+    """
+    found: dict[str, list[Path]] = {}
+    for path in sorted(folder.rglob("scores.json")):
+        if _stage(path, folder) != "before":
+            found.setdefault(path.parent.name, []).append(path.parent)
+    whole = {task: [path for path in paths if (path / "per_query.parquet").exists()] for task, paths in found.items()}
+    whole = {task: paths for task, paths in whole.items() if paths}
+    if missing := sorted(found.keys() - whole.keys()):
+        warn(f"{place}: {', '.join(missing)} is not compared: its scores are no means over queries.")
+    if not whole:
         raise InputError(
             f"{place}: holds no results (scores.json with per_query.parquet beside it); give a folder that evaluate.py "
             "wrote, or an MLflow run with these files as artifacts."
         )
-    return found
+    return {task: TaskResult(_one(task, paths, folder, place)) for task, paths in whole.items()}
+
+
+def _one(task: str, places: list[Path], folder: Path, given: str) -> Path:
+    """Return a task's one result: what evaluate.py gave later stands for what the training gave at its end."""
+    later = [place for place in places if _stage(place / "scores.json", folder) != "after"] or places
+    if len(later) > 1:
+        names = ", ".join(str(place.relative_to(folder)) for place in later)
+        raise InputError(
+            f"{given}: holds {len(later)} results of task {task} ({names}); give the folder above one of them, such as "
+            f"{later[0].parent}."
+        )
+    return later[0]
 
 
 def _stage(path: Path, folder: Path) -> str:

@@ -14,6 +14,7 @@ from hybrid.evaluation.passages import passage_collection
 from hybrid.evaluation.runs import read_recipe
 from hybrid.evaluation.statistics import combined, difference, holm, interval, mean, values
 from hybrid.evaluation.task import THREE_SETTINGS, Task
+from hybrid.runtime.errors import InputError
 
 RANDOM = np.random.default_rng(0)
 
@@ -145,6 +146,31 @@ def test_the_encoder_as_it_was_before_its_training_is_compared_only_when_asked_f
 
     assert score(folders / "run") == score(folders / "good")
     assert score(folders / "run" / "results" / "before") == score(folders / "poor") != score(folders / "good")
+
+
+@pytest.mark.parametrize("later", ["evaluate", "a-run-1234abcd"])
+def test_a_later_evaluation_stands_for_the_scores_at_the_end_of_training(folders, later):
+    for stage, source in (("after", "poor"), (later, "good")):
+        shutil.copytree(folders / source / "made", folders / "run" / "results" / stage / "made")
+    assert read_recipe(str(folders / "run"), None).seeds[0].tasks["made"].folder.parent.name == later
+
+
+def test_several_results_of_one_task_are_refused_with_their_places(folders):
+    with pytest.raises(InputError, match=r"holds 2 results of task made \(good/made, poor/made\); give the folder"):
+        read_recipe(str(folders), None)
+
+
+def test_a_task_whose_scores_are_no_means_over_queries_is_told(folders, capsys):
+    (folders / "good" / "bucc").mkdir()
+    shutil.copy(folders / "good" / "made" / "scores.json", folders / "good" / "bucc")
+    assert read_recipe(str(folders / "good"), None).tasks == {"made"}
+    assert "bucc is not compared: its scores are no means over queries" in capsys.readouterr().err
+
+
+def test_a_folder_with_a_sign_of_equality_in_its_name_is_a_place(folders):
+    (folders / "good").rename(folders / "lr=3e-5")
+    assert read_recipe(str(folders / "lr=3e-5"), None).name == "lr=3e-5"
+    assert read_recipe(f"a={folders / 'lr=3e-5'}", None).name == "a"
 
 
 def test_seeds_show_all_values_of_a_key_that_differs(folders):

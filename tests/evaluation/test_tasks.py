@@ -86,6 +86,12 @@ def test_missing_files_are_refused_with_the_folder_and_where_to_get_them(tmp_pat
         load_tasks(["xquad-r", "mlqa-r"], _with_folder(tmp_path, "xquad-r"))
 
 
+@pytest.mark.parametrize("names", [("beir:v1/beir/nq", "beir:v2/beir/nq"), ("xquad-r", "xquad-r")])
+def test_two_tasks_that_would_share_a_folder_are_refused_with_both_places(names, tmp_path):
+    with pytest.raises(InputError, match=f"--tasks: {names[0]} and {names[1]} are both called"):
+        load_tasks(list(names), tmp_path)
+
+
 def _with_folder(root: Path, name: str) -> Path:
     (root / name).mkdir()
     return root
