@@ -113,7 +113,8 @@ class DevConfig:
     articles: float = 0.0
     """Below 1: this part of each data set's articles; otherwise their number. Whole articles are held out."""
     max_items: int = 1000
-    """Items of a split at the most; the other items of its articles are trained on no more for it."""
+    """Items of a split, or of each set of `sets`, at the most; the other items of held-out articles are trained on no
+    more for it."""
     seed: int = 0
     """Which articles, and which items."""
     sets: dict[str, DatasetConfig] = field(default_factory=dict)
@@ -126,6 +127,8 @@ class DevConfig:
             raise InputError("data.dev takes either articles or sets; set one of the two, or data.dev to null.")
         if self.articles < 0 or (self.articles >= 1 and self.articles % 1):
             raise InputError(f"data.dev.articles is {self.articles}; give a part below 1 or a whole number.")
+        if self.max_items < 1:
+            raise InputError(f"data.dev.max_items is {self.max_items}; give at least 1, or set data.dev to null.")
 
 
 @dataclass

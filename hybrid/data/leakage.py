@@ -2,7 +2,7 @@
 
 import os
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -45,19 +45,39 @@ class Known:
         self.passages |= {normalised(corpus.texts[text]) for text in passages.tolist()}
 
 
-def leaking(corpus: ParallelCorpus, known: Known, level: Level) -> tuple[np.ndarray, dict[str, int]]:
-    """Return bool [I], which items leak, and how many do by id, by question, by passage, and in all."""
+Hits = dict[str, np.ndarray]
+
+
+def hits_in(corpus: ParallelCorpus, sets: Sequence[Known], level: Level) -> list[Hits]:
+    """Return, for each of several sets, which texts of a corpus it knows: bool [texts] of questions, and of passages.
+
+    A text is normalised once, however many sets there are. Numbers of texts are those of the corpus's subsets too.
+    """
+    tables = corpus.tables
+    questions = _known_texts(corpus, tables.query_text, [known.questions for known in sets])
+    found = [{"question": hit} for hit in questions]
+    if level == "passage":
+        passages = tables.candidate_passage[tables.answer]
+        for one, hit in zip(found, _known_texts(corpus, passages, [known.passages for known in sets]), strict=True):
+            one["passage"] = hit
+    return found
+
+
+def leaking(corpus: ParallelCorpus, known: Known, hits: Hits) -> tuple[np.ndarray, dict[str, int]]:
+    """Return bool [I], which items leak, and how many do by id, by question, by passage, and in all.
+
+    Args:
+        hits: what `hits_in` found of `known`.
+    """
     tables = corpus.tables
     names = (named and corpus.item_name(item) in known.ids for item, named in enumerate(tables.named.tolist()))
     by = {"id": np.fromiter(names, bool, len(corpus)), "question": np.zeros(len(corpus), bool)}
-    hit = _hits(corpus, tables.query_text, known.questions)
     for items, _, rows in corpus.each_query():
-        by["question"][items] |= hit[tables.query_text[rows]]
-    if level == "passage":
+        by["question"][items] |= hits["question"][tables.query_text[rows]]
+    if "passage" in hits:
         by["passage"] = np.zeros(len(corpus), bool)
-        hit = _hits(corpus, tables.candidate_passage[tables.answer], known.passages)
         for items, _, rows in corpus.each_passage():
-            by["passage"][items] |= hit[tables.candidate_passage[tables.answer[rows]]]
+            by["passage"][items] |= hits["passage"][tables.candidate_passage[tables.answer[rows]]]
     found = np.logical_or.reduce(list(by.values()))
     return found, {how: int(mask.sum()) for how, mask in by.items()} | {"any": int(found.sum())}
 
@@ -67,9 +87,10 @@ def evaluation_set(entry: str | DatasetConfig) -> DatasetConfig:
     return DatasetConfig(files=os.path.join(entry, "{language}.json*")) if isinstance(entry, str) else entry
 
 
-def _hits(corpus: ParallelCorpus, texts: np.ndarray, known: set[str]) -> np.ndarray:
-    """Return bool [all texts], whether each of `texts` is known."""
-    hit = np.zeros(len(corpus.texts), bool)
-    for text in np.unique(texts).tolist():
-        hit[text] = normalised(corpus.texts[text]) in known
+def _known_texts(corpus: ParallelCorpus, texts: np.ndarray, sets: Sequence[set[str]]) -> np.ndarray:
+    """Return bool [sets, all texts], whether each of `texts` is in each set."""
+    hit = np.zeros((len(sets), len(corpus.texts)), bool)
+    for text in np.unique(texts).tolist() if sets else ():
+        name = normalised(corpus.texts[text])
+        hit[:, text] = [name in known for known in sets]
     return hit

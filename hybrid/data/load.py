@@ -12,7 +12,7 @@ from hybrid.data.cache import FORM, built_once, cache_folder
 from hybrid.data.config import DataConfig, DatasetConfig
 from hybrid.data.corpus import ParallelCorpus
 from hybrid.data.dev import check_apart, hold_out
-from hybrid.data.leakage import Known, evaluation_set, leaking
+from hybrid.data.leakage import Known, evaluation_set, hits_in, leaking
 from hybrid.data.report import Report
 from hybrid.data.sources import expected_languages, manifest, read_files
 from hybrid.runtime.errors import InputError
@@ -20,6 +20,7 @@ from hybrid.runtime.files import digest, read_json, write_json
 from hybrid.runtime.logs import log, warn
 
 SUMMARY = "summary.json"
+RULES = 2  # of what is left out and held out; raised like FORM, which token stores go by too
 
 
 @dataclass
@@ -58,6 +59,7 @@ class _Build:
         self.warnings: list[str] = []
         self.lines: list[str] = []
         self.counts: dict[str, int] = {}
+        self.held, self.holders = Known(), set()  # what is held out, and of which data sets
 
     def corpus(self, name: str, place: str, entry: DatasetConfig) -> ParallelCorpus:
         """Read one data set."""
@@ -73,14 +75,13 @@ class _Build:
         self.counts |= {f"rows/{name}/{cause}": count for cause, count in report.counts.items()}
         return corpus
 
-    def fewer(self, corpus: ParallelCorpus, entry: DatasetConfig) -> ParallelCorpus:
-        """Keep the items that `max_items` takes, the same whatever the languages."""
-        if entry.max_items is None or entry.max_items >= len(corpus):
+    def fewer(self, corpus: ParallelCorpus, most: int | None, seed: int) -> ParallelCorpus:
+        """Keep as many items as a `max_items` takes, the same whatever the languages."""
+        if most is None or most >= len(corpus):
             return corpus
         chosen = np.zeros(len(corpus), bool)
-        generator = np.random.default_rng(self.config.seed)
-        chosen[generator.permutation(len(corpus))[: entry.max_items]] = True
-        self.lines.append(f"data: {entry.max_items} of {len(corpus)} items of {corpus.name} are taken (max_items)")
+        chosen[np.random.default_rng(seed).permutation(len(corpus))[:most]] = True
+        self.lines.append(f"data: {most} of {len(corpus)} items of {corpus.name} are taken (max_items)")
         return corpus.subset(chosen)
 
     def known(self) -> dict[str, Known]:
@@ -102,24 +103,41 @@ class _Build:
     def without_leaks(self, corpus: ParallelCorpus, sets: dict[str, Known]) -> ParallelCorpus:
         """Drop, or refuse, the items that occur in an evaluation set."""
         leakage = self.config.leakage
-        for name, known in sets.items():
-            found, how = leaking(corpus, known, leakage.level)
-            self.counts |= {f"leakage/{name}/{corpus.name}/{key}": count for key, count in how.items()}
+        hits = hits_in(corpus, list(sets.values()), leakage.level)
+        for (name, known), hit in zip(sets.items(), hits, strict=True):
+            found, how = leaking(corpus, known, hit)
             if how["any"] and leakage.action == "refuse":
                 raise InputError(
                     f"data.sets.{corpus.name}: {how['any']} items occur in {name} (the first is "
                     f"{corpus.item_name(int(found.argmax()))!r}); remove them, or set data.leakage.action to drop."
                 )
-            if found.all():
-                raise InputError(
-                    f"data.sets.{corpus.name}: all {len(corpus)} items occur in {name}; train on something else."
-                )
-            ways = ", ".join(f"{count} by {key}" for key, count in how.items() if key != "any")
-            self.lines.append(
-                f"data: {how['any']} of {len(corpus)} items of {corpus.name} occur in {name} and are left out ({ways})"
-            )
-            corpus = corpus.subset(~found)
+            corpus = self._drop(corpus, name, found, how, "train on something else")
         return corpus
+
+    def hold_out(self, corpus: ParallelCorpus) -> tuple[ParallelCorpus, ParallelCorpus]:
+        """Split off the development split of one data set, and remember it."""
+        corpus, held = hold_out(corpus, self.config.dev)
+        self.held.add_corpus(held)
+        self.holders.add(corpus.name)
+        return corpus, held
+
+    def without_dev(self, corpus: ParallelCorpus) -> ParallelCorpus:
+        """Drop the items that occur in what was held out of another data set; of its own it has none any more."""
+        if self.holders <= {corpus.name}:
+            return corpus
+        found, how = leaking(corpus, self.held, *hits_in(corpus, [self.held], self.config.dev.level))
+        return self._drop(corpus, "the development split", found, how, "hold out other articles (data.dev.seed)")
+
+    def _drop(self, corpus: ParallelCorpus, name: str, found: np.ndarray, how: dict, remedy: str) -> ParallelCorpus:
+        """Leave out the items in bool [I] `found`, which occur in the set `name` in so many ways, and count them."""
+        self.counts |= {f"leakage/{name}/{corpus.name}/{key}": count for key, count in how.items()}
+        if found.all():
+            raise InputError(f"data.sets.{corpus.name}: all {len(corpus)} items occur in {name}; {remedy}.")
+        ways = ", ".join(f"{count} by {key}" for key, count in how.items() if key != "any")
+        self.lines.append(
+            f"data: {how['any']} of {len(corpus)} items of {corpus.name} occur in {name} and are left out ({ways})"
+        )
+        return corpus.subset(~found)
 
     def save(self, corpus: ParallelCorpus, side: str, place: str) -> str:
         """Write a corpus and return its folder's name."""
@@ -131,30 +149,24 @@ class _Build:
 def _build(folder: Path, config: DataConfig) -> None:
     build = _Build(folder, config)
     known, train, dev = build.known(), {}, []
-    seen, held_out = Known(), {}
-    # Questions first: what is held out of them must not be trained on as plain text either.
-    for name, entry in sorted(config.sets.items(), key=lambda pair: not pair[1].has_questions):
+    for name, entry in config.sets.items():
         place = f"data.sets.{name}"
-        corpus = build.without_leaks(
-            build.corpus(name, place, entry), known if entry.has_questions else known | held_out
-        )
+        train[name] = build.without_leaks(build.corpus(name, place, entry), known)
         if config.dev and config.dev.articles and entry.has_questions:
-            corpus, held = hold_out(corpus, config.dev)
+            train[name], held = build.hold_out(train[name])
             dev.append(build.save(held, "dev", place))
-            held_out.setdefault("the development split", Known()).add_corpus(held)
-        corpus = build.fewer(corpus, entry)
-        if config.dev and config.dev.sets:
-            seen.add_corpus(corpus)
-        train[name] = build.save(corpus, "train", place)
+    # After all are held out: what one data set holds out must not be trained on through another, nor as plain text.
+    for name, entry in config.sets.items():
+        train[name] = build.fewer(build.without_dev(train[name]), entry.max_items, config.seed)
     for name, entry in (config.dev.sets if config.dev else {}).items():
         place = f"data.dev.sets.{name}"
         corpus = build.corpus(name, place, entry)
-        for other, content in ({"the training corpus": seen} | known).items():
-            check_apart(corpus, place, content, other, config.dev)
+        check_apart(corpus, place, list(train.values()), known, config.dev.level)
+        corpus = build.fewer(corpus, min(config.dev.max_items, entry.max_items or len(corpus)), config.dev.seed)
         dev.append(build.save(corpus, "dev", place))
     if config.dev and config.dev.articles and not dev:
         raise InputError("data.dev.articles is set, but no data set has questions to hold out; set data.dev to null.")
-    train = [train[name] for name in config.sets]
+    train = [build.save(corpus, "train", f"data.sets.{name}") for name, corpus in train.items()]
     summary = {"train": train, "dev": dev, "counts": build.counts, "warnings": build.warnings, "lines": build.lines}
     write_json(folder / SUMMARY, summary)
 
@@ -168,7 +180,5 @@ def _key(config: DataConfig) -> str:
     files = {place: manifest(entry, place) for place, entry in entries.items()}
     seed = config.seed if any(entry.max_items for entry in config.sets.values()) else None
     settings = [seed, config.passage, config.negatives, config.strict, config.leakage.level, config.leakage.action]
-    dev = asdict(config.dev) if config.dev else None
-    return digest(
-        [FORM, version("sentencex"), settings, dev, {place: asdict(entry) for place, entry in entries.items()}, files]
-    )
+    settings += [asdict(config.dev) if config.dev else None, {place: asdict(entry) for place, entry in entries.items()}]
+    return digest([FORM, RULES, version("sentencex"), *settings, files])

@@ -74,6 +74,34 @@ def test_a_paragraph_in_two_articles_is_never_on_both_sides(tmp_path):
         assert set(names_of(load_corpora(config).dev[0])) in ({"o"}, set("0123"))
 
 
+@pytest.mark.parametrize("action", ["drop", "refuse"])
+def test_what_one_data_set_holds_out_is_not_trained_on_through_another(tmp_path, action):
+    """The second data set has questions or passages of the first, under other ids; a third has the passages alone."""
+    first = {f"A{n}": [(f"Fact {n} is here.", [(f"a{n}", f"Which is {n}?", "Fact")])] for n in range(8)}
+    second = {f"B{n}": [(f"Fact {n} is here.", [(f"b{n}", f"What of {n}?", "Fact")])] for n in range(0, 8, 2)}
+    second |= {f"B{n}": [(f"Something else {n}.", [(f"b{n}", f"Which is {n}?", "else")])] for n in range(1, 8, 2)}
+    files = [{"en": write(tmp_path / name, squad(of))} for name, of in (("a.json", first), ("b.json", second))]
+    sets = {
+        "plain": DatasetConfig(files=files[0], passages_alone=True),
+        "first": DatasetConfig(files=files[0]),
+        "second": DatasetConfig(files=files[1]),
+    }
+    leakage = against(tmp_path, "question", action, {"X": [("Nothing.", [("x", "Nothing?", "Nothing")])]})
+    for seed in range(3):
+        dev = DevConfig(articles=1, seed=seed)  # compared at its own level, whatever that of the evaluation sets
+        data = load_corpora(make_config(tmp_path, {}, sets=sets, dev=dev, leakage=leakage))
+        held, trained = ([_texts_of(corpus) for corpus in side] for side in (data.dev, data.train))
+        assert [corpus.name for corpus in data.train] == list(sets)
+        assert all(not a & b for a in held for b in trained), seed
+
+
+def _texts_of(corpus) -> set[str]:
+    """Return the questions and passages of a corpus's items."""
+    tables = corpus.tables
+    texts = [tables.query_text, tables.candidate_passage[tables.answer]]
+    return {corpus.texts[text] for part in texts for text in part.tolist()}
+
+
 def test_all_articles_cannot_be_held_out(tmp_path):
     with pytest.raises(InputError, match=r"data\.dev\.articles is 3, but data\.sets\.toy has 3 articles"):
         make_corpus(tmp_path, {"en": ARTICLES}, dev=DevConfig(articles=3))
@@ -94,6 +122,16 @@ def test_a_development_file_that_overlaps_training_or_an_evaluation_set_is_refus
                 load_corpora(config)
         else:
             assert names_of(load_corpora(config).dev[0]) == ["f1"]
+
+
+@pytest.mark.parametrize(("most", "own", "kept"), [(1000, None, 9), (4, None, 4), (4, 3, 3), (4, 6, 4)])
+def test_a_development_set_is_no_larger_than_the_recipe_says(tmp_path, most, own, kept):
+    content = {f"F{n}": [(f"Snow {n} fell.", [(f"f{n}", f"Snow {n}?", "fell")])] for n in range(9)}
+    entry = DatasetConfig(files={"en": write(tmp_path / "dev.json", squad(content))}, max_items=own)
+    dev = DevConfig(sets={"own": entry}, max_items=most)
+    assert len(load_corpora(make_config(tmp_path, {"en": ARTICLES}, dev=dev)).dev[0]) == kept
+    with pytest.raises(InputError, match=r"data\.dev\.max_items is 0"):
+        DevConfig(articles=1, max_items=0)
 
 
 def test_squad_dev_holds_exactly_the_questions_of_xquad(hybrid_data, tmp_path):
