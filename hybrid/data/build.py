@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hybrid.data.cache import counted
 from hybrid.data.config import DataConfig
 from hybrid.data.corpus import ParallelCorpus, Tables
 from hybrid.data.joining import articles_of, blocks_of, conflicts, groups_of, key_of
@@ -77,7 +78,7 @@ class Builder:
     def add(self, rows: Iterable[Row], file: str) -> None:
         """Take the rows of one file."""
         self.files.append((len(self.rows["item"]), file))
-        for row in rows:
+        for row in counted(rows):
             self._add(row)
 
     def _add(self, row: Row) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from hybrid.data.cache import counted
 from hybrid.data.config import DatasetConfig, Level
 from hybrid.data.corpus import ParallelCorpus
 from hybrid.data.records import Row
@@ -28,7 +29,7 @@ class Known:
     def add(self, rows: Iterable[Row]) -> None:
         """Take rows of an evaluation set."""
         seen: set[str] = set()
-        for row in rows:
+        for row in counted(rows):
             if row.named:
                 self.ids.add(row.id)
             self.questions.add(normalised(row.query))
@@ -39,10 +40,11 @@ class Known:
     def add_corpus(self, corpus: ParallelCorpus) -> None:
         """Take the items of a corpus."""
         tables = corpus.tables
-        self.ids |= {corpus.item_name(item) for item in np.flatnonzero(tables.named).tolist()}
-        self.questions |= {normalised(corpus.texts[text]) for text in np.unique(tables.query_text).tolist()}
+        questions = np.unique(tables.query_text)
+        self.ids |= {corpus.item_name(item) for item in counted(np.flatnonzero(tables.named).tolist())}
+        self.questions |= {normalised(corpus.texts[text]) for text in counted(questions.tolist())}
         passages = np.unique(tables.candidate_passage[tables.answer])
-        self.passages |= {normalised(corpus.texts[text]) for text in passages.tolist()}
+        self.passages |= {normalised(corpus.texts[text]) for text in counted(passages.tolist())}
 
 
 Hits = dict[str, np.ndarray]
@@ -70,7 +72,7 @@ def leaking(corpus: ParallelCorpus, known: Known, hits: Hits) -> tuple[np.ndarra
         hits: what `hits_in` found of `known`.
     """
     tables = corpus.tables
-    names = (named and corpus.item_name(item) in known.ids for item, named in enumerate(tables.named.tolist()))
+    names = (named and corpus.item_name(item) in known.ids for item, named in enumerate(counted(tables.named.tolist())))
     by = {"id": np.fromiter(names, bool, len(corpus)), "question": np.zeros(len(corpus), bool)}
     for items, _, rows in corpus.each_query():
         by["question"][items] |= hits["question"][tables.query_text[rows]]
@@ -90,7 +92,7 @@ def evaluation_set(entry: str | DatasetConfig) -> DatasetConfig:
 def _known_texts(corpus: ParallelCorpus, texts: np.ndarray, sets: Sequence[set[str]]) -> np.ndarray:
     """Return bool [sets, all texts], whether each of `texts` is in each set."""
     hit = np.zeros((len(sets), len(corpus.texts)), bool)
-    for text in np.unique(texts).tolist() if sets else ():
+    for text in counted(np.unique(texts).tolist() if sets else ()):
         name = normalised(corpus.texts[text])
         hit[:, text] = [name in known for known in sets]
     return hit

@@ -14,7 +14,7 @@ import numpy as np
 from tokenizers import Tokenizer
 from tokenizers import __version__ as tokenizers_version
 
-from hybrid.data.cache import FORM, built_once, cache_folder, cores
+from hybrid.data.cache import FORM, built_once, cache_folder, cores, get_on
 from hybrid.data.corpus import ParallelCorpus
 from hybrid.data.texts import Texts
 from hybrid.runtime.errors import InputError
@@ -94,6 +94,7 @@ def _build(folder: Path, texts: Texts, name: str, tokenizer: str) -> None:
                 lengths.append(result["lengths"])
             part.unlink()
             bar.update(len(lengths[-1]))
+            get_on()
     np.save(folder / ENDS, np.cumsum(np.concatenate(lengths), dtype=np.int64))
 
 

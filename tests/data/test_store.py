@@ -1,8 +1,10 @@
 """The token store: every text once, the same however it is built, whole or not there."""
 
+import fcntl
 import os
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 from subprocess import PIPE, Popen
@@ -10,11 +12,15 @@ from subprocess import PIPE, Popen
 import numpy as np
 import pytest
 
+from hybrid.data import cache
 from hybrid.data import store as store_module
 from hybrid.data.cache import built_once
+from hybrid.data.config import DatasetConfig, LeakageConfig
 from hybrid.data.store import token_store
+from hybrid.runtime import processes
 from hybrid.runtime.errors import InputError
-from tests.data.toy import ARTICLES, TRANSLATED, make_corpus
+from hybrid.runtime.watchdog import _place
+from tests.data.toy import ARTICLES, TRANSLATED, make_corpus, squad, write
 
 ROOT = Path(__file__).parents[2]
 BUILD = """
@@ -97,6 +103,52 @@ def test_a_killed_build_leaves_nothing_that_is_used(tmp_path):
 def test_a_failed_build_leaves_nothing(tmp_path):
     with pytest.raises(RuntimeError, match="half-way"):
         built_once(tmp_path / "store", _fail)
+    assert [path.name for path in tmp_path.iterdir()] == ["store.lock"]
+
+
+def test_reading_and_comparing_get_on_all_the_time(tmp_path, monkeypatch):
+    """Else the watchdog takes a job that reads for longer than stall_seconds for one that hangs."""
+    monkeypatch.setattr(cache, "OFTEN", 1)
+    rows = sum(len(qas) for content in ARTICLES.values() for _, qas in content)
+    before = _place.ticks
+    make_corpus(tmp_path, {"en": ARTICLES})
+    read = _place.ticks - before
+    assert read > rows
+    fresh = write(tmp_path / "fresh.json", squad({"F": [("Snow fell.", [("f", "What fell?", "Snow")])]}))
+    leakage = LeakageConfig(against={"bench": DatasetConfig(files={"en": fresh})})
+    make_corpus(tmp_path, {"en": ARTICLES}, leakage=leakage)
+    assert _place.ticks - before - read > 2 * rows
+
+
+def test_a_process_that_waits_gets_on_as_the_one_that_builds_does(tmp_path, monkeypatch):
+    monkeypatch.setattr(cache, "WAIT_SECONDS", 0.01)
+    path = tmp_path / "store.lock"
+    with open(path, "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        waiter = threading.Thread(target=built_once, args=(tmp_path / "store", lambda folder: None))
+        waiter.start()
+        time.sleep(0.2)
+        before = _place.ticks
+        time.sleep(0.2)
+        assert _place.ticks == before, "the one that builds hangs"
+        os.utime(path)
+        time.sleep(0.2)
+        assert _place.ticks == before + 1
+    waiter.join(10)
+    assert (tmp_path / "store").exists()
+
+
+def test_a_build_is_left_when_the_job_is_asked_to_stop(tmp_path, monkeypatch):
+    monkeypatch.setattr(cache, "OFTEN", 1)
+
+    def build(folder: Path) -> None:
+        for number in cache.counted(range(9)):
+            assert number < 3
+            if number == 2:
+                monkeypatch.setattr(processes._Stop, "reason", "SIGTERM")
+
+    with pytest.raises(processes.Interrupted):
+        built_once(tmp_path / "store", build)
     assert [path.name for path in tmp_path.iterdir()] == ["store.lock"]
 
 
