@@ -41,7 +41,7 @@ class Schedule:
         if len(self.parts) == 1:
             return np.zeros_like(turns), turns
         found, numbers = np.empty((2, len(turns)), dtype=np.int64), turns // self.size
-        for number in set(numbers.tolist()):
+        for number in sorted(set(numbers.tolist())):  # each block is come to from the one before
             here = numbers == number
             found[:, here] = self.block(number)[1][:, turns[here] - number * self.size]
         return found[0], found[1]

@@ -86,6 +86,19 @@ def test_counts_taken_over_give_the_same_turns(kind):
     assert all((a == b).all() for a, b in zip(old.take(turns), new.take(turns), strict=True))
 
 
+@pytest.mark.parametrize("kind", ["quota", "random"])
+def test_a_step_costs_the_blocks_that_it_needs_however_late_it_is(kind, monkeypatch):
+    """A step of a mixed batch takes thousands of turns, so several blocks."""
+    schedule, served = Schedule(np.random.default_rng(0).integers(1, 10**6, 132), 1, kind), []
+    serve = schedule._served
+    monkeypatch.setattr(schedule, "_served", lambda number, *counts: served.append(number) or serve(number, *counts))
+    window = 5 * BLOCK
+    for step in range(30):
+        served.clear()
+        schedule.take(step * window + np.arange(window))
+        assert len(served) <= 2 * 5 + 1
+
+
 def test_eleven_thousand_pairs_are_each_drawn_once_a_round():
     child, _ = Schedule(np.ones(11_990, dtype=np.int64), 1).take(np.arange(3 * 11_990))
     rounds = child.reshape(3, -1)
