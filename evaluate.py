@@ -10,9 +10,16 @@ from typing import NoReturn
 from jsonargparse import ArgumentParser, Namespace
 
 from hybrid.evaluation.config import EvaluationConfig
-from hybrid.evaluation.evaluator import LoadedTask, evaluate_encoder, load_tasks
+from hybrid.evaluation.evaluator import LoadedTask, evaluate_encoder, find_tasks, load_tasks
 from hybrid.evaluation.reading import check_reader
-from hybrid.evaluation.results import computed_with, model_digest, model_paths, results_folder, write_origin
+from hybrid.evaluation.results import (
+    check_models,
+    computed_with,
+    model_digest,
+    model_paths,
+    results_folder,
+    write_origin,
+)
 from hybrid.evaluation.table import scores_table
 from hybrid.evaluation.task import registry
 from hybrid.evaluation.tracked import Target, run_targets
@@ -49,16 +56,19 @@ def read_arguments(arguments: list[str] | None = None) -> Namespace:
 
 
 def evaluate(arguments: Namespace) -> None:
-    """Score every model on every task; tasks are read before the first model is loaded."""
+    """Score every model on every task; bad places are told, and tasks read, before the first model is loaded."""
     if not arguments.model and not arguments.mlflow_run:
         raise InputError("neither --model nor --mlflow_run is given; say which models are to be scored.")
     targets = [Target(path) for path in model_paths(arguments.model)]
-    tasks = load_tasks(arguments.tasks, arguments.data_dir)
+    found = find_tasks(arguments.tasks, arguments.data_dir)
     if arguments.reader:
-        check_reader(arguments.reader, any(loaded.task.has_answers for loaded in tasks))
+        check_reader(arguments.reader, any(task.has_answers for task in found))
     accelerator = start(arguments.evaluation.encoding.precision)
     for run in arguments.mlflow_run:
         targets += run_targets(run, arguments.tracking.uri, Path(arguments.out_dir) / "models")
+    check_models([target.path for target in targets], arguments.encoder)
+    # After the start: only the main rank tells what is wrong with files.
+    tasks = load_tasks(arguments.tasks, arguments.data_dir)
     for target in targets:
         evaluate_target(target, tasks, arguments, accelerator.device)
     accelerator.end_training()

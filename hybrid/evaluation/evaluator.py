@@ -29,7 +29,7 @@ from hybrid.evaluation.task import Scored, Task, find_task, load, task_place
 from hybrid.evaluation.whole_pool import rank_pools
 from hybrid.runtime.errors import InputError
 from hybrid.runtime.files import digest, read_json, write_json
-from hybrid.runtime.logs import log
+from hybrid.runtime.logs import log, warn
 from hybrid.runtime.processes import barrier, is_main
 
 # Changes when the same embeddings would give other scores or files than before: results made by older code are redone.
@@ -45,16 +45,18 @@ class LoadedTask:
     digest: str
 
 
-def load_tasks(names: list[str], data_dir: str | Path) -> list[LoadedTask]:
-    """Read tasks by name.
-
-    Raises InputError for an unknown name, missing files, or two tasks of one name, before anything is read.
-    """
+def find_tasks(names: list[str], data_dir: str | Path) -> list[Task]:
+    """Return tasks by name; raises InputError for an unknown name, missing files, or two tasks of one name."""
     tasks = [find_task(name) for name in names]
     _refuse_repeated(tasks, names)
     for task in tasks:
         task_place(task, data_dir)
-    return [loaded_task(task, load(task, data_dir)) for task in tasks]
+    return tasks
+
+
+def load_tasks(names: list[str], data_dir: str | Path) -> list[LoadedTask]:
+    """Read tasks by name; raises InputError as `find_tasks` does, before anything is read."""
+    return [loaded_task(task, load(task, data_dir)) for task in find_tasks(names, data_dir)]
 
 
 def _refuse_repeated(tasks: list[Task], given: list[str]) -> None:
@@ -94,6 +96,7 @@ def evaluate_encoder(
     config = config or EvaluationConfig()
     metrics: dict[str, float] = {}
     keys = [result_key(loaded, config, model_digest) for loaded in tasks]
+    _tell_without_lir(tasks, config)
     for loaded, key in zip(tasks, keys, strict=True):
         folder = Path(out_dir) / loaded.task.name
         scores = valid_scores(folder, key) if model_digest and not config.overwrite else None
@@ -116,13 +119,24 @@ def result_key(loaded: LoadedTask, config: EvaluationConfig, model_digest: str |
 def _settings(loaded: LoadedTask, config: EvaluationConfig) -> dict[str, Any]:
     """Return the settings that a task's scores depend on, files by their content.
 
-    A reader (its weights) counts only where there are answers. Raises InputError where texts for LIR are missing.
+    A reader counts only where there are answers, LIR only where it can be applied. Raises InputError where texts for
+    LIR are missing.
     """
     settings = asdict(config)
     settings["reader"] = reader_key(config.reader) if config.reader and loaded.task.has_answers else None
+    settings["lir"] = config.lir if isinstance(loaded.collection, Collection) else 0
     settings["lir_texts"] = _lir_texts(loaded.collection, config)
     del settings["overwrite"]
     return settings
+
+
+def _tell_without_lir(tasks: list[LoadedTask], config: EvaluationConfig) -> None:
+    names = [loaded.task.name for loaded in tasks if not isinstance(loaded.collection, Collection)]
+    if config.lir and names:
+        warn(
+            f"evaluation.lir is {config.lir}, but scores of {', '.join(names)} are untreated only: languages are "
+            "removed where whole pools are ranked, as in xquad-r, mlqa-r, parallel, mkqa-closed."
+        )
 
 
 def _lir_texts(collection: Collection | Scored, config: EvaluationConfig) -> dict[str, list[str]] | None:

@@ -4,11 +4,15 @@ import glob
 import hashlib
 import json
 import os
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from hybrid.models.config import ModelConfig
+from hybrid.models.load import with_saved_settings
 from hybrid.runtime.environment import environment
 from hybrid.runtime.errors import InputError
 from hybrid.runtime.files import digest, read_json, write_json
@@ -24,6 +28,23 @@ def model_paths(given: list[str]) -> list[str]:
             raise InputError(f"--model: {name!r} matches no directory; give a directory, a glob or a hub id.")
         paths += found
     return paths
+
+
+def check_models(paths: Iterable[str], config: ModelConfig) -> None:
+    """Raise InputError, before anything is scored, for the first place of no model: a directory without one, or no hub
+    id that can be reached.
+
+    Args:
+        paths: directories and hub ids.
+        config: how they will be loaded.
+    """
+    for path in paths:
+        if os.path.isdir(path) and not any(Path(path, name).exists() for name in ("config.json", "modules.json")):
+            raise InputError(
+                f"--model {path}: holds no config.json and no modules.json; give a directory in transformers' or "
+                "sentence-transformers' form."
+            )
+        with_saved_settings(replace(config, name=path))
 
 
 def results_folder(out_dir: str | Path, path: str, model: str) -> Path:

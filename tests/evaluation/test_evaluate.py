@@ -57,6 +57,8 @@ def test_the_command_scores_every_model_and_only_shows_it_the_second_time(argume
         (["--tasks", "xquadr"], "'xquadr' is not known, did you mean 'xquad-r'"),
         (["--model", "no/such/*"], "'no/such/*' matches no directory"),
         (["--data_dir", "nowhere"], "there is nothing at nowhere"),
+        (["--model", str(SAMPLE)], "sample: holds no config.json and no modules.json"),
+        (["--model", "/no/such/model"], "/no/such/model: no such directory"),
     ],
 )
 def test_bad_input_is_told_in_one_sentence_with_status_two(arguments, monkeypatch, capsys, change, message):
@@ -64,6 +66,25 @@ def test_bad_input_is_told_in_one_sentence_with_status_two(arguments, monkeypatc
     with pytest.raises(SystemExit, match="2"):
         evaluate.main()
     assert message in capsys.readouterr().out
+
+
+def test_a_bad_model_is_told_before_another_is_scored_or_a_task_is_read(arguments, tmp_path, monkeypatch, capsys):
+    for name in ("evaluate_target", "load_tasks"):
+        monkeypatch.setattr(evaluate, name, None)
+    models = ["--model", str(tmp_path / "models" / "one"), str(SAMPLE)]
+    monkeypatch.setattr(sys, "argv", ["evaluate.py", *arguments, *models])
+    with pytest.raises(SystemExit, match="2"):
+        evaluate.main()
+    assert "holds no config.json" in capsys.readouterr().out
+
+
+def test_tasks_are_read_where_ranks_are_known_so_that_one_of_them_warns(arguments, monkeypatch):
+    order, start, load = [], evaluate.start, evaluate.load_tasks
+    monkeypatch.setattr(evaluate, "start", lambda *given: order.append("start") or start(*given))
+    monkeypatch.setattr(evaluate, "load_tasks", lambda *given: order.append("load") or load(*given))
+    monkeypatch.setattr(evaluate, "evaluate_target", lambda *_: None)
+    evaluate.evaluate(evaluate.read_arguments(arguments))
+    assert order == ["start", "load"]
 
 
 @pytest.fixture

@@ -5,11 +5,12 @@ import json
 import numpy as np
 import pytest
 
+from hybrid.evaluation.bitext import Bitext
 from hybrid.evaluation.config import EncodingConfig, EvaluationConfig
-from hybrid.evaluation.evaluator import evaluate_encoder, loaded_task
+from hybrid.evaluation.evaluator import LoadedTask, evaluate_encoder, loaded_task
 from hybrid.evaluation.lir import Removed, directions, fitted, removed
 from hybrid.evaluation.passages import passage_collection
-from hybrid.evaluation.task import THREE_SETTINGS, Task
+from hybrid.evaluation.task import THREE_SETTINGS, Setting, Task
 from hybrid.runtime.errors import InputError
 
 RANDOM = np.random.default_rng(0)
@@ -92,6 +93,17 @@ def test_texts_that_are_missing_too_few_or_without_use_are_refused_before_anythi
         evaluate(lir=1, lir_texts=str(tmp_path / "de.txt"))
     with pytest.raises(InputError, match=r"lir_texts is set, but evaluation.lir is 0"):
         EvaluationConfig(lir_texts=pattern)
+
+
+def test_a_task_that_cannot_be_treated_says_so_and_is_not_scored_again(encoder, tmp_path, capsys):
+    bitext = Bitext("en", {"de": (["eins", "zwei"], ["one", "two"])})
+    task = Task("lines", None, "lines", (Setting("to_en", "other", ("accuracy",)),), "nowhere", "CC0", "")
+    loaded = LoadedTask(task, bitext, bitext.content)
+    plain = evaluate_encoder(encoder, [loaded], tmp_path, EvaluationConfig(), "digest")
+    assert evaluate_encoder(encoder, [loaded], tmp_path, EvaluationConfig(lir=1), "digest") == plain
+    told = capsys.readouterr()
+    assert "evaluation.lir is 1, but scores of lines are untreated only" in told.err
+    assert "lines: taken from" in told.out
 
 
 def test_embeddings_are_treated_as_they_are_read_and_directions_are_those_of_all_blocks(monkeypatch):
