@@ -58,7 +58,7 @@ def choice_of(study: Study, given: Namespace) -> Choice:
     if seeds < 1:
         raise InputError(f"--seeds is {seeds}; give a positive number.")
     runs = Path(given.runs_dir or f"runs/{study.name}-{given.scale}")
-    return Choice(given.scale, runs, seeds, tuple(given.arms), given.model, given.reader)
+    return Choice(given.scale, runs, seeds, tuple(given.arms), given.model, given.reader, given.get("accelerate"))
 
 
 def accelerate_config(given: str | None) -> str:

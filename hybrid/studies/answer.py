@@ -43,12 +43,12 @@ class Answer:
 
     @property
     def verdict(self) -> str:
-        """Whether the best arm beats all others, in a word or two."""
+        """Whether the best arm beats all others, in a word or two; it does not while one of them has not run."""
         if not self.best:
             return "None yet."
         beaten = [other.decided and self._better(other.row) for other in self.others]
         lost = [other.decided and not self._better(other.row) for other in self.others]
-        if all(beaten):
+        if all(beaten) and not set(self.missing).intersection(self.comparison.against):
             return "Yes."
         if any(lost):
             return "No."
@@ -122,8 +122,15 @@ def seed_means(comparison: Comparison, recipe: Recipe) -> list[float]:
 
 
 def seed_differences(comparison: Comparison, first: Recipe, second: Recipe) -> tuple[float, ...]:
-    """Return first minus second by seed; a recipe of one run stands beside every seed of the other."""
+    """Return first minus second for each seed that both have; a recipe of one run stands beside every seed of the
+    other."""
     one, two = seed_means(comparison, first), seed_means(comparison, second)
     if len(one) == 1 or len(two) == 1:
-        one, two = one * len(two), two * len(one)
-    return tuple(a - b for a, b in zip(one, two, strict=False))
+        return tuple(a - b for a in one for b in two)
+    by_seed = [dict(zip(_seed_numbers(recipe), means, strict=True)) for recipe, means in ((first, one), (second, two))]
+    return tuple(value - by_seed[1][seed] for seed, value in by_seed[0].items() if seed in by_seed[1])
+
+
+def _seed_numbers(recipe: Recipe) -> list[int]:
+    """Return the seed of each run, its place where the run does not tell."""
+    return [seed.config.get("training.seed", place) for place, seed in enumerate(recipe.seeds)]

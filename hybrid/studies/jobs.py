@@ -81,6 +81,8 @@ class Choice:
     """The pretrained encoder of the arms that name none."""
     reader: str | None = None
     """The reader that answers are taken from, for tasks with answers."""
+    accelerate: str | None = None
+    """The launcher's file where the command names one."""
 
     @property
     def data(self) -> Path:

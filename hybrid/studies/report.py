@@ -108,10 +108,12 @@ def _verdict(answers: Sequence[Answer]) -> str:
 
 def limits(found: Found) -> str:
     """Return the sentence that says how far the answer reaches."""
-    counts = sorted({len(recipe.seeds) for recipe in found.recipes.values()})
-    seeds = " to ".join(map(str, dict.fromkeys((counts[0], counts[-1]))))
+    arms = found.study.arms_at(found.choice.scale)
+    trained = [recipe for recipe in found.recipes.values() if not arms[recipe.name].zero_shot]
+    counts = sorted({len(recipe.seeds) for recipe in trained})
+    seeds = " to ".join(map(str, dict.fromkeys((counts[0], counts[-1])))) if counts else "none is trained"
     runs = f"Runs an arm: {seeds}" + (
-        "; with one seed nothing is known of how far training itself scatters." if counts[0] == 1 else "."
+        "; with one seed nothing is known of how far training itself scatters." if 1 in counts else "."
     )
     left = f" Not done yet: {', '.join(found.left)}." if found.left else ""
     chosen = any(len(comparison.of) > 1 for comparison in found.comparisons)
@@ -140,7 +142,8 @@ def command(found: Found) -> str:
     variable = "HYBRID_DATA=FOLDER " if "HYBRID_DATA" in f"{scale.data_dir}{scale.recipe}" else ""
     model = (" --model DIR" if choice.model else "") + (" --reader DIR" if choice.reader else "")
     arms = f" --arms {shlex.join(choice.arms)}" if choice.arms else ""
-    return f"{variable}{shlex.join(parts)}{model}{arms}"
+    launch = f" --accelerate {shlex.quote(choice.accelerate)}" if choice.accelerate else ""
+    return f"{variable}{shlex.join(parts)}{model}{arms}{launch}"
 
 
 def _budget(found: Found) -> str:

@@ -1,15 +1,18 @@
 """The answer says what the comparison shows: better, worse, or nothing where the spread allows nothing."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from hybrid.evaluation.runs import Recipe
 from hybrid.evaluation.statistics import values
-from hybrid.studies.answer import answer
+from hybrid.studies.answer import answer, seed_differences
 from hybrid.studies.data import means_table
 from hybrid.studies.languages import consistency, consistency_table, seen_table
-from hybrid.studies.study import Comparison
+from hybrid.studies.report import limits
+from hybrid.studies.study import Arm, Comparison
 from tests.studies.conftest import QUESTIONS, write_result
 
 ASKED = Comparison("toy", "monolingual", "map", of=["new", "newer"], against=["old"])
@@ -46,6 +49,49 @@ def test_the_best_of_several_arms_is_held_against_the_others_and_each_is_named(a
     assert found.best.recipe == "newer"
     assert "newer is the best of new, newer" in found.sentence()
     assert found.others[0].row.difference == pytest.approx(found.others[0].row.mean - found.best.mean)
+
+
+def test_the_answer_is_no_yes_while_an_arm_to_be_beaten_has_not_run(arm):
+    recipes = {"new": arm("new", GOOD), "old": arm("old", BAD)}
+    asked = Comparison("toy", "monolingual", "map", of=["new"], against=["old", "older"])
+    assert answer(asked, recipes).verdict == "In part."
+    assert answer(asked, recipes | {"older": arm("older", BAD)}).verdict == "Yes."
+    assert answer(ASKED, recipes).verdict == "Yes.", "newer is asked about, not to be beaten"
+
+
+def test_seeds_are_compared_by_their_number(arm):
+    recipes = {"new": with_seeds(arm("new", BAD, MIXED, GOOD), 0, 1, 2), "old": with_seeds(arm("old", BAD, GOOD), 0, 2)}
+    assert seed_differences(ASKED, recipes["new"], recipes["old"]) == (0, 0)
+    alone = with_seeds(arm("alone", BAD), 1)
+    assert (
+        len(seed_differences(ASKED, recipes["new"], alone)) == len(seed_differences(ASKED, alone, recipes["new"])) == 3
+    )
+    apart = with_seeds(arm("apart", BAD, BAD), 3, 4)
+    assert answer(ASKED, recipes | {"old": apart}).verdict == "The spread allows no answer."
+
+
+def with_seeds(recipe: Recipe, *numbers: int) -> Recipe:
+    seeds = zip(recipe.seeds, numbers, strict=True)
+    return replace(recipe, seeds=tuple(replace(seed, config={"training.seed": number}) for seed, number in seeds))
+
+
+@pytest.mark.parametrize(
+    ("seeds", "words"),
+    [
+        ({"a": 3, "base": 1}, "Runs an arm: 3. "),
+        ({"a": 3, "b": 1, "base": 1}, "Runs an arm: 1 to 3; with one seed nothing is known"),
+        ({"base": 1}, "Runs an arm: none is trained."),
+    ],
+)
+def test_of_how_training_scatters_only_arms_that_are_trained_tell(seeds, words):
+    arms = {"a": Arm(), "b": Arm(), "base": Arm(zero_shot=True)}
+    study = SimpleNamespace(arms_at=lambda scale: arms)
+    recipes = {name: SimpleNamespace(name=name, seeds=range(count)) for name, count in seeds.items()}
+    asked = [Comparison("toy", "monolingual", "map", of=["a", "b"], against=["base"])]
+    found = SimpleNamespace(
+        study=study, choice=SimpleNamespace(scale="tiny"), recipes=recipes, left=[], comparisons=asked
+    )
+    assert limits(found).startswith(words)
 
 
 def test_of_a_distance_the_lower_one_is_better(arm):

@@ -65,7 +65,7 @@ def test_a_study_runs_what_is_not_done_reports_it_and_is_one_family_in_mlflow(tm
         "The figures mean nothing.",
         "six steps",
         "sample",
-        "--seeds 1",
+        "--seeds 1 --accelerate one_process",
     ):
         assert part in report
     plots = re.findall(r"!\[.*?\]\((.*?)\)", report)
