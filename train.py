@@ -21,16 +21,17 @@ from hybrid.runtime.processes import Interrupted, on_main, rank, world_size
 from hybrid.runtime.tracking import Tracker
 from hybrid.sampling import HybridBatchSampler, Mixture, MixtureError
 from hybrid.training.ending import Ending
-from hybrid.training.folder import check_folder, mark_finished, open_folder, warn_of_changes
+from hybrid.training.folder import check_folder, mark_finished, open_folder
 from hybrid.training.report import before_and_after, flat, mixture_line, mixture_lines
 from hybrid.training.zero import shards_weights
 
 
 def train(config: Config) -> None:
     """From a configuration to a trained, saved and scored encoder. Every rank runs this."""
-    check_folder(config.folder, config.resume, config.overwrite)
+    check_folder(config.folder, config.training.copies, config.resume, config.overwrite)
     benchmarks = Benchmarks(config.benchmark, config.folder / "results")
-    accelerator = start(config.training.precision, config.training.seed, config.training.deterministic)
+    settings = config.training
+    accelerator = start(settings.precision, settings.seed, settings.deterministic, settings.stall_seconds)
     if config.benchmark.before and shards_weights(accelerator):
         raise InputError("benchmark.before is set, but ZeRO-3 spreads the weights before training; use evaluate.py.")
     with Ending(config.folder, config.training.stall_seconds) as ending:
@@ -38,8 +39,8 @@ def train(config: Config) -> None:
         sampler = make_sampler(config, data)
         encoder = make_encoder(config, data).to(accelerator.device)
         check_dropout(encoder, config.mixture)
-        open_folder(config.folder, config.overwrite)
-        ending.tracker = tracker = Tracker(config.folder, config.training.name, config.tracking)
+        open_folder(config.folder, config.training.copies, config.overwrite)
+        ending.tracker = tracker = Tracker(config.folder, config.training.name, config.tracking, hold=config.resume)
         log_start(config, data, sampler.mixture, tracker)
         before = benchmarks.score(encoder, "before") if config.benchmark.before else {}
         encoder = run(config, data, sampler, encoder, benchmarks, accelerator, ending)
@@ -137,9 +138,9 @@ def run(config: Config, data, sampler: HybridBatchSampler, encoder, benchmarks: 
     )
     realised = Realised([sampler.mixture.name(stream) for stream in range(len(sampler.mixture.items))])
     ending.loop = loop = Loop(config.training, engine, hooks, realised, config.folder, tracker)
-    if config.resume and (state := loop.resume(sampler)):
-        tracker.adopt(state["run_id"])
-        warn_of_changes(state["settings"], settings)
+    if config.resume:
+        state = loop.resume(sampler)
+        tracker.adopt(state and state["run_id"])
     loop.run(make_batches(sampler, collator, config.training.workers))
     rows = realised.total()
     on_main(lambda: write_json(config.folder / "rows.json", rows))
@@ -203,9 +204,10 @@ def main() -> None:
     except Interrupted:
         leave(INTERRUPTED)
     except Exception as error:
-        if not (fault := disk_fault(error)):
+        if not disk_fault(error):
             raise
-        log(f"error: {fault}; make room and give --resume, or give another --training.output.")
+        if not getattr(error, "told", False):
+            log(f"error: {disk_fault(error)}; make room, or give another --training.output.")
         sys.exit(2)
 
 

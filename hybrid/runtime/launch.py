@@ -1,18 +1,20 @@
 """From how a job was launched to an Accelerator that really has the processes it was launched with."""
 
 import os
+from datetime import timedelta
 
 from hybrid.runtime.errors import InputError
 from hybrid.runtime.logs import log, quiet_libraries
 
 
-def start(precision: str, seed: int | None = None, deterministic: bool = False):
+def start(precision: str, seed: int | None = None, deterministic: bool = False, stall_seconds: float = 1800.0):
     """Join the process group, seed all generators alike on all ranks, and return the Accelerator.
 
     Args:
         precision: "fp32" or "bf16", from the recipe alone.
         seed: of Python's, numpy's and torch's generators; unset leaves them.
         deterministic: only kernels that give the same sums each time; torch refuses an operation that has none.
+        stall_seconds: after which the watchdog names a hanging rank; collective calls give up twice as late.
 
     Raises InputError where the launcher asks for another precision or accumulation, or where its processes do not find
     each other (accelerate on a CPU then trains as many times, silently).
@@ -25,10 +27,12 @@ def start(precision: str, seed: int | None = None, deterministic: bool = False):
     if deterministic:
         _use_deterministic_kernels()
     started = int(os.environ.get("WORLD_SIZE", 1))
-    handlers = []
+    # NCCL gives up after ten minutes by itself, and on the ranks that wait: they would be taken for the dead ones.
+    group = {"timeout": timedelta(seconds=2 * stall_seconds)}
     if not _has_gpu():
         _prepare_cpu()
-        handlers = [InitProcessGroupKwargs(backend="gloo")] if started > 1 else []
+        group["backend"] = "gloo"
+    handlers = [InitProcessGroupKwargs(**group)] if started > 1 else []
     accelerator = Accelerator(mixed_precision="bf16" if precision == "bf16" else "no", kwargs_handlers=handlers)
     kind = accelerator.distributed_type.value.lower()
     if started != accelerator.num_processes or (started > 1 and kind == "no"):

@@ -24,11 +24,15 @@ def warn(message: str) -> None:
 
 @contextmanager
 def bad_input_told(*also: type[Exception]) -> Iterator[None]:
-    """Around the body of a command: bad input (InputError, and what else is named) is told and ends it, status 2."""
+    """Around the body of a command: bad input (InputError, and what else is named) is told and ends it, status 2.
+
+    An error with the attribute `told` has been told where it was known first.
+    """
     try:
         yield
     except (InputError, *also) as error:
-        log(f"error: {error}")
+        if not getattr(error, "told", False):
+            log(f"error: {error}")
         sys.exit(2)
 
 
@@ -44,9 +48,9 @@ def quiet_libraries() -> None:
 class _Lines:
     """Progress as plain lines, at most one every `every` seconds: for logs and pipes."""
 
-    def __init__(self, total: int, desc: str, unit: str, every: float = 20.0):
+    def __init__(self, total: int, desc: str, unit: str, initial: int = 0, every: float = 20.0):
         self.total, self.desc, self.unit, self.every = total, desc, unit, every
-        self.done, self.start = 0, time.monotonic()
+        self.done, self.initial, self.start = initial, initial, time.monotonic()
         self.last = self.start
 
     def update(self, n: int = 1) -> None:
@@ -55,7 +59,7 @@ class _Lines:
         now = time.monotonic()
         if now - self.last >= self.every:
             self.last = now
-            rate = self.done / (now - self.start)
+            rate = (self.done - self.initial) / (now - self.start)
             left = (self.total - self.done) / rate if rate else float("inf")
             log(f"{self.desc}: {self.done}/{self.total} {self.unit}, {rate:.1f} {self.unit}/s, {left:.0f} s left")
 
@@ -71,14 +75,14 @@ class _Lines:
         self.close()
 
 
-def progress(total: int, desc: str, unit: str):
-    """Return a progress display with ``update(n)`` and ``close()``, also a context manager.
+def progress(total: int, desc: str, unit: str, initial: int = 0):
+    """Return a progress display that begins at `initial`, with ``update(n)`` and ``close()``, also a context manager.
 
     A tqdm bar on the main rank's terminal; plain lines where the output is no terminal; nothing on other ranks. An
     update is where a rank leaves long work if it has been asked to stop (`poll`).
     """
     if is_main() and not sys.stderr.isatty():
-        return _Lines(total, desc, unit)
+        return _Lines(total, desc, unit, initial)
     from tqdm import tqdm
 
     class Bar(tqdm):
@@ -86,4 +90,4 @@ def progress(total: int, desc: str, unit: str):
             poll()
             super().update(n)
 
-    return Bar(total=total, desc=desc, unit=f" {unit}", disable=not is_main())
+    return Bar(total=total, desc=desc, unit=f" {unit}", initial=initial, disable=not is_main())

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hybrid.runtime.errors import InputError
+from hybrid.runtime.errors import InputError, first_line
 from hybrid.runtime.files import read_json, write_json
 from hybrid.runtime.logs import log, warn
 from hybrid.runtime.processes import is_main
@@ -42,11 +42,14 @@ class TrackingConfig:
 class Tracker:
     """One run's journal and the thread that sends it; does nothing on other ranks than the main one."""
 
-    def __init__(self, folder: str | Path, name: str, config: TrackingConfig, run_id: str | None = None):
+    def __init__(
+        self, folder: str | Path, name: str, config: TrackingConfig, run_id: str | None = None, hold: bool = False
+    ):
         """Open the journal in `folder`, going on with the MLflow run that it already belongs to.
 
         Args:
             run_id: of an MLflow run that something is added to; its status and times stay as they are.
+            hold: send nothing before `adopt` has said which run a checkpoint names.
         """
         self.folder = Path(folder)
         self.on = config.enabled and is_main()
@@ -57,13 +60,16 @@ class Tracker:
         state = read_json(self.folder / SENT) if (self.folder / SENT).exists() else {"offset": 0, "run_id": run_id}
         uri = config.uri or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
         self.state = {"uri": uri, "experiment": config.experiment, "name": name} | state
+        if self.state["uri"] != uri:
+            warn(f"tracking: {self.folder} goes on at {self.state['uri']}, where it began, and not at {uri}.")
         self.retry_seconds = config.retry_seconds
         self.unwritten: list[str] = []
         _mend(self.folder / JOURNAL)
         write_json(self.folder / SENT, self.state)
         self.news, self.closing, self.tried = threading.Event(), threading.Event(), threading.Event()
         self.thread = threading.Thread(target=self._send_all, name="tracking", daemon=True)
-        self.thread.start()
+        if not hold:
+            self.thread.start()
         if not self.adds:
             self._write("begin", {})
         if config.tags:
@@ -81,9 +87,12 @@ class Tracker:
         return self.run_id
 
     def adopt(self, run_id: str | None) -> None:
-        """Go on with the MLflow run that a checkpoint names, where the journal of the run is not here."""
-        if self.on and run_id and not self.state["run_id"] and not self.state["offset"]:
+        """Send, to the MLflow run that a checkpoint names, if any, where the journal does not belong to one yet."""
+        if not self.on:
+            return
+        if run_id and not self.state["run_id"]:
             self.state["run_id"] = run_id
+        self.thread.start()
 
     def place(self) -> str:
         """Return where the run can be looked at, in words for the user."""
@@ -121,6 +130,8 @@ class Tracker:
             return
         if not self.adds:
             self._write("end", {"status": status})
+        if not self.thread.ident:
+            self.thread.start()
         self.closing.set()
         self.news.set()
         self.thread.join(wait_seconds)
@@ -200,6 +211,7 @@ def send(folder: Path, state: dict[str, Any]) -> None:
 
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
+    from mlflow.exceptions import MlflowException
     from mlflow.tracking import MlflowClient
 
     with open(folder / JOURNAL, "rb") as file:
@@ -213,7 +225,13 @@ def send(folder: Path, state: dict[str, Any]) -> None:
         state["run_id"] = _create_run(client, state, json.loads(lines[0])["time"])
         write_json(folder / SENT, state)
     for line in lines:
-        _send_event(client, state["run_id"], json.loads(line))
+        try:
+            _send_event(client, state["run_id"], json.loads(line))
+        except MlflowException as error:
+            if error.error_code != "INVALID_PARAMETER_VALUE":
+                raise
+            # It would be refused for ever, and all behind it wait.
+            warn(f"tracking: MLflow refuses {line.decode()[:100].strip()} ({first_line(error)}); it is left out.")
         state["offset"] += len(line)
     write_json(folder / SENT, state)
 

@@ -97,6 +97,13 @@ class Watchdog:
         self.beats += 1
         self.store.set(str(self.rank), json.dumps({"beat": self.beats, **asdict(_place)}))
 
+    def first(self, what: str) -> bool:
+        """Return whether this rank is the first to ask for `what`; yes where the store is gone."""
+        try:
+            return self.store.add(what, 1) == 1
+        except Exception:
+            return True
+
     def close(self) -> None:
         """Stop watching, and tell the others that this rank's end is no accident."""
         watching = self.thread.is_alive()

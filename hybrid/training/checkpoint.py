@@ -3,7 +3,7 @@
 import os
 import shutil
 import threading
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,14 +37,19 @@ def save_checkpoint(folder: Path, step: int, engine, state: dict[str, Any]) -> b
     return not faults
 
 
-def remove_old(folder: Path, keep_last: int, best_step: int | None) -> None:
-    """Remove all checkpoints but the `keep_last` newest and the best one; the main rank calls it."""
+def remove_old(folder: Path, written: int, keep_last: int, others: Container[int | None]) -> None:
+    """Remove all checkpoints but that of step `written`, just made, those before it, `keep_last` in all, and `others`.
+
+    What has a larger step goes: it was damaged when the run went on from one before it. The main rank calls it.
+    """
     steps = saved_steps(folder)
-    for step in set(steps[:-keep_last]) - {best_step}:
-        # Out of sight first: a job that is killed in here must not leave half a checkpoint under its name.
-        hidden = folder / f".old-{step}"
-        os.replace(folder / f"step-{step}", hidden)
-        shutil.rmtree(hidden, ignore_errors=True)
+    kept = [step for step in steps if step <= written][-keep_last:]
+    for step in steps:
+        if step not in kept and step not in others:
+            # Out of sight first: a job that is killed in here must not leave half a checkpoint under its name.
+            hidden = folder / f".old-{step}"
+            os.replace(folder / f"step-{step}", hidden)
+            shutil.rmtree(hidden, ignore_errors=True)
 
 
 def newest_checkpoint(folders: Sequence[Path]) -> Path | None:
@@ -74,12 +79,15 @@ class Copier:
         self.folder, self.keep_last = folder, keep_last
         self.thread: threading.Thread | None = None
         self.next: tuple[Path, int | None] | None = None
+        self.step: int | None = None
+        """Step of the checkpoint that is being copied, which has to stay."""
         self.lock = threading.Lock()
 
     def copy(self, checkpoint: Path, best_step: int | None) -> None:
         """Ask for a copy and return at once."""
         with self.lock:
             self.next = checkpoint, best_step
+            self.step = self.step or _step(checkpoint)
             if self.thread is None or not self.thread.is_alive():
                 self.thread = threading.Thread(target=self._run, name="copies", daemon=True)
                 self.thread.start()
@@ -95,15 +103,20 @@ class Copier:
         while True:
             with self.lock:
                 if self.next is None:
-                    self.thread = None
+                    self.thread = self.step = None
                     return
                 (checkpoint, best_step), self.next = self.next, None
+                self.step = _step(checkpoint)
             try:
                 with atomic_folder(self.folder / checkpoint.name) as draft:
                     shutil.copytree(checkpoint, draft, dirs_exist_ok=True)
-                remove_old(self.folder, self.keep_last, best_step)
+                remove_old(self.folder, self.step, self.keep_last, {best_step})
             except OSError as error:
                 warn(f"{self.folder / checkpoint.name}: not written ({error}); training goes on without this copy.")
+
+
+def _step(checkpoint: Path) -> int:
+    return int(checkpoint.name.removeprefix("step-"))
 
 
 def _newest(folders: Sequence[Path]) -> Path | None:
@@ -147,8 +160,11 @@ def _finish(draft: Path, final: Path, state: dict[str, Any]) -> None:
             os.fsync(handle.fileno())
     manifest = {str(file.relative_to(draft)): [file.stat().st_size, file_digest(file)] for file in files}
     write_json(draft / MANIFEST, manifest)
-    shutil.rmtree(final, ignore_errors=True)
+    old = final.parent / f".old-{_step(final)}"
+    if final.exists():
+        os.replace(final, old)
     os.replace(draft, final)
+    shutil.rmtree(old, ignore_errors=True)
     sync_folder(final.parent)
 
 

@@ -1,6 +1,7 @@
 """What a recipe says about the loss and the training job."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 from hybrid.runtime.errors import InputError, nearest
@@ -91,6 +92,11 @@ class TrainingConfig:
     """A folder elsewhere, to which each checkpoint is copied while training goes on; `--resume` looks there as well."""
     stall_seconds: float = 1800.0
     """Seconds without progress on any rank after which the job stops and names the rank that hangs."""
+
+    @property
+    def copies(self) -> Path | None:
+        """Folder of this run's copied checkpoints, None where they are not copied."""
+        return Path(self.checkpoint_copy) / self.name if self.checkpoint_copy else None
 
     def __post_init__(self) -> None:
         positive = ("steps", "global_batch", "learning_rate", "log_every", "keep_last", "stall_seconds")

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from hybrid.runtime.errors import InputError
 from hybrid.runtime.files import disk_fault
 from hybrid.runtime.interruption import FAREWELL_SECONDS, INTERRUPTED, leave
 from hybrid.runtime.logs import log
@@ -15,10 +16,22 @@ from hybrid.runtime.processes import (
 )
 from hybrid.runtime.tracking import Tracker
 from hybrid.runtime.watchdog import Watchdog
+from hybrid.sampling import MixtureError
 from hybrid.training.folder import mark_interrupted
 
+BAD_INPUT = 2
+"""Exit status."""
 COPY_SECONDS = 600.0
 """Time for the last copy of a checkpoint at the end of a run."""
+
+
+def _told(error: BaseException) -> str | None:
+    """Return the sentence that the user gets for bad input or a full disk, None for another error."""
+    if isinstance(error, InputError | MixtureError):
+        return str(error)
+    if fault := disk_fault(error):
+        return f"{fault}; make room and give --resume, or give another --training.output."
+    return None
 
 
 class Ending:
@@ -50,7 +63,22 @@ class Ending:
         if self.watchdog and isinstance(error, RuntimeError) and not disk_fault(error):
             print(f"rank {rank()}: {type(error).__name__}: {str(error).splitlines()[0]}", flush=True)
             self.watchdog.await_verdict()
+            if not self.watchdog.first("told"):
+                # Another rank has ended with bad input, which is what the user has to see.
+                self._untrack("FAILED")
+                self.watchdog.close()
+                leave(BAD_INPUT)
+        if fault := _told(error):
+            self._tell(fault)
+            error.told = True
         self._untrack("FAILED")
+
+    def _tell(self, fault: str) -> None:
+        """Print why the job ends, from the one rank that knows it first: no other may know it, or say that one died."""
+        if self.watchdog is None or self.watchdog.first("told"):
+            print(f"error: {fault}", flush=True)
+        if self.watchdog:
+            self.watchdog.close()
 
     def _close(self) -> None:
         if self.loop:

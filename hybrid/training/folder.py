@@ -18,8 +18,17 @@ _WITHOUT_EFFECT = (
 """What may change in a continued run without other steps."""
 
 
-def check_folder(folder: Path, resume: bool, overwrite: bool) -> None:
-    """Raise InputError, on every rank, where the folder holds a run and neither `resume` nor `overwrite` is set."""
+def check_folder(folder: Path, copies: Path | None, resume: bool, overwrite: bool) -> None:
+    """Raise InputError, on every rank, where the folder holds a run and neither `resume` nor `overwrite` is set.
+
+    Args:
+        copies: where the run's checkpoints are copied to, which may hold a run too.
+    """
+    if copies and any(copies.glob("step-*")) and not (resume or overwrite):
+        raise InputError(
+            f"{copies} holds checkpoints of a run of this name; give --resume to go on with it, --overwrite to replace "
+            "it, or another --training.name."
+        )
     if (folder / FINISHED).exists() and not overwrite:
         raise InputError(f"{folder} holds a finished run; give --overwrite to replace it, or another --training.name.")
     if folder.exists() and any(folder.iterdir()) and not (resume or overwrite):
@@ -29,20 +38,24 @@ def check_folder(folder: Path, resume: bool, overwrite: bool) -> None:
         )
 
 
-def open_folder(folder: Path, overwrite: bool) -> None:
-    """Make the run's folder, emptied where `overwrite` is set; every rank calls it, once nothing else can be refused.
+def open_folder(folder: Path, copies: Path | None, overwrite: bool) -> None:
+    """Make the run's folder, it and its copies emptied where `overwrite` is set; every rank calls it.
+
+    That is once nothing else can be refused.
 
     Raises InputError on every rank where it cannot be written.
     """
-    fault = _open(folder, overwrite) if is_main() else None
+    fault = _open(folder, copies, overwrite) if is_main() else None
     if fault := gather_objects(fault)[0]:
         raise InputError(fault)
 
 
-def _open(folder: Path, overwrite: bool) -> str | None:
+def _open(folder: Path, copies: Path | None, overwrite: bool) -> str | None:
     try:
         if overwrite:
             shutil.rmtree(folder, ignore_errors=True)
+            if copies:
+                shutil.rmtree(copies, ignore_errors=True)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / INTERRUPTED).unlink(missing_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -65,9 +78,24 @@ def mark_interrupted(folder: Path, step: int, reason: str) -> None:
             warn(f"{folder / INTERRUPTED}: cannot be written ({error.strerror}).")
 
 
-def warn_of_changes(before: dict[str, str], now: dict[str, str]) -> None:
-    """Warn where a continued run has other settings than its checkpoint, so that it is not the run that began."""
+_OTHER_WEIGHTS = (
+    *("model.layers", "model.projection", "model.freeze_embeddings", "model.lora", "model.from_scratch"),
+    "objective.learn_temperature",
+)
+"""What gives the model or the optimizer other tensors than the checkpoint has."""
+
+
+def check_changes(before: dict[str, str], now: dict[str, str]) -> None:
+    """Warn where a continued run has other settings than its checkpoint, so that it is not the run that began.
+
+    Raises InputError where weights and optimizer of the checkpoint do not fit them.
+    """
     keys = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
-    told = [f"{key} was {before.get(key)} and is {now.get(key)}" for key in keys if not key.startswith(_WITHOUT_EFFECT)]
-    if told:
-        warn(f"the run goes on with other settings than it began: {'; '.join(told)}.")
+    told = {key: f"{key} was {before.get(key)} and is {now.get(key)}" for key in keys}
+    if other := [told[key] for key in keys if key.startswith(_OTHER_WEIGHTS)]:
+        raise InputError(
+            f"--resume: {'; '.join(other)}, and the checkpoint's weights do not fit that; set it back, or start "
+            "another run with --training.name."
+        )
+    if some := [told[key] for key in keys if not key.startswith(_WITHOUT_EFFECT)]:
+        warn(f"the run goes on with other settings than it began: {'; '.join(some)}.")

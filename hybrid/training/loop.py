@@ -17,7 +17,8 @@ from hybrid.training.checkpoint import Copier, newest_checkpoint, read_state, re
 from hybrid.training.config import TrainingConfig
 from hybrid.training.elastic import load_any_states
 from hybrid.training.engine import Engine
-from hybrid.training.flops import peak_flops
+from hybrid.training.flops import costs, peak_flops
+from hybrid.training.folder import check_changes
 from hybrid.training.meter import Meter, line
 from hybrid.training.not_finite import stop_with_batch
 from hybrid.training.realised import Realised
@@ -77,8 +78,7 @@ class Loop:
         self.config, self.engine, self.hooks = config, engine, hooks
         self.realised, self.folder, self.tracker = realised, folder, tracker
         self.checkpoints = folder / "checkpoints"
-        copies = Path(config.checkpoint_copy) / config.name if config.checkpoint_copy else None
-        self.copier = Copier(copies, config.keep_last) if copies else None
+        self.copier = Copier(config.copies, config.keep_last) if config.copies else None
         self.progress = Progress()
         self.saved = (0, 0)
         """Steps and evaluated steps of the last checkpoint."""
@@ -92,15 +92,13 @@ class Loop:
         """
         config, done = self.config, self.progress
         encoder, accelerator = self.engine.module.encoder, self.engine.accelerator
-        peak = peak_flops(accelerator.device, config.precision)
-        meter = Meter(encoder.backbone, peak, config.steps - done.step)
+        work = costs(encoder.backbone, encoder.projection and encoder.projection.out_features)
+        meter = Meter(work, peak_flops(accelerator.device, config.precision), config.steps - done.step)
         batches = iter(batches)
         if self.random:
             # Here and not earlier: starting the loader draws a number too.
             set_random_states(self.random)
-        with progress(config.steps, "training", "steps") as bar:
-            with no_boundaries():
-                bar.update(done.step)
+        with progress(config.steps, "training", "steps", done.step) as bar:
             done.stopped = done.stopped or self._evaluate_and_stop()
             while not done.stopped and done.step < config.steps:
                 note(f"waiting for the batch of step {done.step + 1}")
@@ -136,13 +134,15 @@ class Loop:
         """
         found = newest_checkpoint([self.checkpoints, *([self.copier.folder] if self.copier else [])])
         if found is None:
-            log(f"{self.folder}: there is no checkpoint yet; starting at step 0")
+            log(f"{self.folder}: there is no whole checkpoint; starting at step 0")
             return None
         state = read_state(found)
+        now = self.hooks.state(0) if self.hooks.state else {}
+        check_changes(state.get("settings", {}), now.get("settings", {}))
         sampler.load_state_dict(state["sampler"])
         with no_boundaries():
             load_any_states(found, self.engine, state)
-            self.random = load_random_states(found, world_size(), self.config.seed)
+            self.random = load_random_states(found, world_size(), self.config.seed, state["step"])
         self.progress = Progress(**state["progress"])
         self.saved = (self.progress.step, self.progress.evaluated)
         if self.progress.best is not None and not (self.folder / "model").is_dir():
@@ -170,9 +170,9 @@ class Loop:
         self.saved = now
         if is_main():
             best = done.best_step if config.keep_best else None
-            remove_old(self.checkpoints, config.keep_last, best)
             if self.copier:
                 self.copier.copy(self.checkpoints / f"step-{done.step}", best)
+            remove_old(self.checkpoints, done.step, config.keep_last, {best, self.copier and self.copier.step})
 
     def close(self, seconds: float) -> None:
         """Wait for what is still being copied, no longer than `seconds`."""
@@ -229,15 +229,19 @@ class Loop:
         finally:
             set_random_states(before)
         self.tracker.metrics(scores, done.step)
+        if config.keep_best and config.keep_best not in scores:
+            self.save()
+            hint = nearest(config.keep_best, scores)
+            raise InputError(
+                f"training.keep_best = {config.keep_best}: the development split has no such score{hint}; set it right "
+                "and give --resume, nothing trained is lost."
+            )
         done.evaluated = done.step
         return bool(config.keep_best) and self._no_better(scores)
 
     def _no_better(self, scores: Scores) -> bool:
         """Keep the weights if their score is the best so far; returns whether to stop early."""
         config, done = self.config, self.progress
-        if config.keep_best not in scores:
-            hint = nearest(config.keep_best, scores)
-            raise InputError(f"training.keep_best = {config.keep_best}: the development split has no such score{hint}.")
         score = scores[config.keep_best]
         log(f"step {done.step}: {config.keep_best} {score:.4f}" + (f", best {done.best:.4f}" if done.best else ""))
         if done.best is None or score > done.best:

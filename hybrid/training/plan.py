@@ -14,9 +14,6 @@ from hybrid.training.flops import PEAKS
 from hybrid.training.plan_memory import LAYOUTS, Layout
 from hybrid.training.plan_step import MARGIN, Lengths, Machine, Planner, Prediction
 
-_OFFLOAD = {"offload_optimizer": "offload_optimizer", "offload_parameters": "offload_param"}
-"""DeepSpeed's keys for what a layout holds on the host."""
-
 
 def main(arguments: list[str] | None = None) -> int:
     """Print the plan of a recipe; returns the exit status, 1 where nothing fits."""
@@ -135,11 +132,10 @@ def launch(layout: Layout, gpus: int) -> str:
     start = f"accelerate launch --num_processes {gpus}{many}"
     if layout.stage is None:
         return start + (" --multi_gpu" if gpus > 1 else "") + " train.py --config RECIPE"
-    file = f"ds_configs/zero{layout.stage}.json"
-    offload = ", ".join(f'"{key}": {{"device": "cpu"}}' for name, key in _OFFLOAD.items() if getattr(layout, name))
-    where = f" (FILE: {file} with {offload} in zero_optimization)" if offload else ""
-    file = "FILE" if offload else file
-    return f"{start} --use_deepspeed --deepspeed_config_file {file} train.py --config RECIPE{where}"
+    file = f"ds_configs/zero{layout.stage}{'_offload' * layout.offload_optimizer}.json"
+    less = layout.stage == 3 and layout.offload_optimizer and not layout.offload_parameters
+    where = f" (FILE: {file} without offload_param)" if less else ""
+    return f"{start} --use_deepspeed --deepspeed_config_file {'FILE' if less else file} train.py --config RECIPE{where}"
 
 
 if __name__ == "__main__":

@@ -78,6 +78,8 @@ def last_run(folder: Path, config: Config, required: bool = False) -> LastRun | 
     parameters, rates = {}, {}
     with open(folder / JOURNAL, encoding="utf-8") as journal:
         for line in journal:
+            if not line.endswith("\n"):
+                break  # of a run that goes on, or was killed
             event = json.loads(line)
             if event["kind"] == "params":
                 parameters |= event["values"]

@@ -66,13 +66,14 @@ def set_random_states(states: dict[str, Any]) -> None:
         torch.cuda.set_rng_state(states["cuda"])
 
 
-def load_random_states(folder: Path, world_size: int, seed: int) -> dict[str, Any]:
-    """Return this rank's random states of a checkpoint; new ones, by seed and rank, if it is of another world size."""
+def load_random_states(folder: Path, world_size: int, seed: int, step: int) -> dict[str, Any]:
+    """Return this rank's random states of a checkpoint; new ones by seed, step and rank for another world size."""
     if len(list(folder.glob("random-*.pt"))) == world_size:
         return torch.load(folder / f"random-{rank()}.pt", weights_only=False)
     states = random_states()
-    generator = torch.Generator().manual_seed(seed * 1_000_003 + rank())
-    return states | {"torch": generator.get_state()}
+    fresh = int(np.random.SeedSequence([seed, step, rank()]).generate_state(1)[0])
+    devices = [("torch", "cpu"), *([("cuda", "cuda")] if "cuda" in states else [])]
+    return states | {name: torch.Generator(device).manual_seed(fresh).get_state() for name, device in devices}
 
 
 def _write(value: Any, path: Path, faults: list[str]) -> None:

@@ -13,6 +13,13 @@ _REFUSED = {
     "data_types": "gradients are held in the precision of the weights, training.precision",
     "torch_autocast": "the precision is training.precision",
     "amp": "the precision is training.precision",
+    "communication_data_type": "gradients are exchanged in the precision of the weights, training.precision",
+    "compression_training": "it trains other weights than the recipe's",
+    "progressive_layer_drop": "it trains other layers in each step than the recipe's",
+    "data_efficiency": "the sampler alone decides what is in a batch",
+    "curriculum_learning": "the sampler alone decides what is in a batch",
+    "zero_optimization.zero_quantized_gradients": "it rounds gradients to 4 bits",
+    "zero_optimization.zero_quantized_weights": "it rounds weights to 8 bits",
     "managed_gradient_accumulation": "a step is one global batch, whose chunks training.cache_tokens makes",
     "zero_optimization.zenflow": "it applies gradients in later steps than theirs",
     "zero_optimization.compute_grad_norm": "the norm tells gradients that are not finite, and training.clip needs it",
@@ -72,6 +79,9 @@ def configure_zero(accelerator, config: TrainingConfig) -> None:
     settings["fp16"] = {"enabled": False}
     settings["bf16"] = {"enabled": wanted["bf16.enabled"], "check_grad_overflow": True}
     settings["zero_allow_untested_optimizer"] = True
+    if stage == 3:
+        # The model that is kept is gathered from all ranks.
+        settings["zero_optimization"]["stage3_gather_16bit_weights_on_model_save"] = True
 
 
 def _wanted(accelerator, config: TrainingConfig) -> dict[str, Any]:
@@ -98,7 +108,10 @@ def _check_file(place: str | None, settings: dict, wanted: dict[str, Any]) -> No
                 "decides."
             )
     for key in ("bf16", "fp16"):
-        if more := set(settings.get(key, {})) - {"enabled"}:
+        section = settings.get(key, {})
+        if not isinstance(section, dict):
+            raise InputError(f"{place}: {key} is {section!r} and no section; remove it, the precision is the recipe's.")
+        if more := set(section) - {"enabled"}:
             raise InputError(f"{place}: sets {key}.{min(more)}, but the precision is the recipe's; remove it there.")
 
 

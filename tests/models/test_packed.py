@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.nn.attention import varlen
 from torch.nn.functional import scaled_dot_product_attention as sdpa
 
 from hybrid.models import ModelConfig, attention, encoder, packed
@@ -28,7 +29,7 @@ def text_by_text(query, key, value, cu_seq_q, cu_seq_k, max_q, max_k, *, scale=N
 def kernel(monkeypatch):
     """A machine that has the kernel, as far as the code around it can tell."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(attention, "varlen_attn", text_by_text)
+    monkeypatch.setattr(varlen, "varlen_attn", text_by_text)
     monkeypatch.setattr(
         encoder, "runs_packed", lambda backbone, tokens: backbone.config._attn_implementation == attention.NAME
     )

@@ -72,6 +72,36 @@ def test_a_description_too_long_for_mlflow_is_cut_after_a_whole_line(tmp_path, m
     assert kept[-1].startswith("(cut;")
 
 
+def test_what_mlflow_refuses_is_told_and_what_comes_after_it_is_logged(in_folder, capsys):
+    tracker = Tracker(in_folder / "run", "name", TrackingConfig(uri=store(in_folder), tags={"my tag!": "x"}))
+    tracker.metrics({"loss": 1.0}, 1)
+    tracker.close()
+    _, run = the_run(store(in_folder))
+    assert run.data.metrics == {"loss": 1.0}
+    assert run.info.status == "FINISHED"
+    assert "my tag!" in capsys.readouterr().err
+
+
+def test_a_run_resumed_from_a_copy_is_the_run_of_its_checkpoint(in_folder):
+    config = TrackingConfig(uri=store(in_folder))
+    first = Tracker(in_folder / "run", "name", config)
+    own = first.wait_for_id(300)
+    first.close("KILLED")
+    second = Tracker(in_folder / "elsewhere", "name", config, hold=True)
+    second.metrics({"loss": 2.0}, 2)
+    second.adopt(own)
+    second.close()
+    _, run = the_run(store(in_folder))
+    assert (run.info.run_id, run.data.metrics, run.info.status) == (own, {"loss": 2.0}, "FINISHED")
+
+
+def test_another_address_than_the_runs_own_is_told(in_folder, capsys):
+    Tracker(in_folder / "run", "name", TrackingConfig(uri=store(in_folder))).close()
+    Tracker(in_folder / "run", "name", TrackingConfig(uri="sqlite:///other.db")).close()
+    assert "where it began, and not at sqlite:///other.db" in capsys.readouterr().err
+    assert not (in_folder / "other.db").exists()
+
+
 def test_a_continued_run_is_one_run_and_keeps_its_first_parameters(in_folder):
     for steps in ("10", "20"):
         tracker = Tracker(in_folder / "run", "name", TrackingConfig(uri=store(in_folder)))

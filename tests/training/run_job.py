@@ -89,7 +89,7 @@ def train(folder: Path, place: str, steps: int) -> None:
         if place == "start-up":
             log("here")
             uneven_work("reading", 10_000)
-        open_folder(folder / "run", overwrite=False)
+        open_folder(folder / "run", None, overwrite=False)
         uri = f"sqlite:///{folder / 'mlflow.db'}"
         tracking = TrackingConfig(uri=uri, enabled=place not in ("steps without tracking", "hang"))
         ending.tracker = tracker = Tracker(folder / "run", "job", tracking)

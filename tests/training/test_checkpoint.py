@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,7 +12,7 @@ import torch
 from hybrid.runtime.errors import InputError
 from hybrid.training.checkpoint import Copier, newest_checkpoint, read_state, remove_old, save_checkpoint, saved_steps
 from hybrid.training.elastic import load_any_states
-from hybrid.training.folder import warn_of_changes
+from hybrid.training.folder import check_changes, check_folder, open_folder
 
 
 @pytest.fixture
@@ -29,9 +30,50 @@ def save(folder: Path, engine, *steps: int) -> None:
 
 def test_the_newest_and_the_best_checkpoint_are_kept(tmp_path, engine):
     save(tmp_path, engine, 1, 2, 3, 10, 11)
-    remove_old(tmp_path, keep_last=2, best_step=2)
+    remove_old(tmp_path, 11, keep_last=2, others={2})
     assert saved_steps(tmp_path) == [2, 10, 11]
     assert newest_checkpoint([tmp_path]) == tmp_path / "step-11"
+
+
+def test_a_checkpoint_just_written_stays_and_damaged_ones_after_it_go(tmp_path, engine, capsys):
+    save(tmp_path, engine, 100, 800, 900)
+    for step in (800, 900):
+        (tmp_path / f"step-{step}" / "state.pt").write_bytes(b"")
+    assert newest_checkpoint([tmp_path]) == tmp_path / "step-100"
+    for step in (150, 200):
+        save(tmp_path, engine, step)
+        remove_old(tmp_path, step, keep_last=1, others=())
+        assert newest_checkpoint([tmp_path]) == tmp_path / f"step-{step}"
+    assert saved_steps(tmp_path) == [200]
+
+
+def test_a_checkpoint_stays_while_it_is_copied(tmp_path, engine, monkeypatch):
+    begun, go_on, usual = threading.Event(), threading.Event(), shutil.copytree
+    monkeypatch.setattr(shutil, "copytree", lambda *a, **k: begun.set() or (go_on.wait(60) and usual(*a, **k)))
+    copier = Copier(tmp_path / "elsewhere", keep_last=1)
+    save(tmp_path / "here", engine, 1, 2)
+    copier.copy(tmp_path / "here" / "step-1", None)
+    assert begun.wait(60)
+    remove_old(tmp_path / "here", 2, keep_last=1, others={copier.step})
+    assert saved_steps(tmp_path / "here") == [1, 2]
+    go_on.set()
+    copier.wait(60)
+    assert saved_steps(tmp_path / "elsewhere") == [1]
+
+
+def test_a_step_that_is_saved_again_is_never_half_there(tmp_path, engine, monkeypatch):
+    save(tmp_path, engine, 1)
+    usual, seen = shutil.rmtree, []
+
+    def watched(path, **options):
+        seen.append(Path(path).name)
+        usual(path, **options)
+
+    monkeypatch.setattr(shutil, "rmtree", watched)
+    save(tmp_path, engine, 1)
+    assert "step-1" not in seen
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-1"]
+    assert newest_checkpoint([tmp_path]) == tmp_path / "step-1"
 
 
 def test_a_copy_is_whole_kept_as_the_original_and_taken_where_that_is_damaged(tmp_path, engine, capsys):
@@ -82,7 +124,24 @@ def test_a_manifest_names_every_file_with_size_and_checksum(tmp_path, engine):
 
 def test_settings_that_make_it_another_run_are_told_and_others_are_not(capsys):
     before = {"training.learning_rate": "0.1", "training.workers": "1", "tracking.uri": "a"}
-    warn_of_changes(before, before | {"training.workers": "4", "tracking.uri": "b"})
+    check_changes(before, before | {"training.workers": "4", "tracking.uri": "b"})
     assert capsys.readouterr().err == ""
-    warn_of_changes(before, before | {"training.learning_rate": "0.2"})
+    check_changes(before, before | {"training.learning_rate": "0.2"})
     assert "training.learning_rate was 0.1 and is 0.2" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("key", ["model.layers", "model.lora.rank", "objective.learn_temperature"])
+def test_a_setting_that_gives_other_weights_is_refused_by_name(key):
+    before = {"model.layers": "None", "model.lora.rank": "8", "objective.learn_temperature": "False"}
+    with pytest.raises(InputError, match=rf"{key} was .* and is 9, and the checkpoint's weights do not fit"):
+        check_changes(before, before | {key: "9"})
+
+
+def test_copies_of_another_run_are_refused_and_go_with_overwrite(tmp_path, engine):
+    run, copies = tmp_path / "run", tmp_path / "copies" / "run"
+    save(copies, engine, 5000)
+    with pytest.raises(InputError, match="copies/run holds checkpoints of a run of this name; give --resume"):
+        check_folder(run, copies, resume=False, overwrite=False)
+    check_folder(run, copies, resume=True, overwrite=False)
+    open_folder(run, copies, overwrite=True)
+    assert newest_checkpoint([run / "checkpoints", copies]) is None

@@ -141,3 +141,13 @@ def test_two_launchers_find_each_other_by_the_file_for_two_nodes(tmp_path):
         for node in nodes:
             node.terminate()
     assert any("weights" in (tmp_path / f"node-{number}").read_text() for number in range(2))
+
+
+@pytest.mark.parametrize("ranks", ["1", "0 1"])
+def test_bad_input_is_told_once_whichever_ranks_meet_it_and_no_rank_is_called_dead(tmp_path, ranks):
+    job = Launched(tmp_path, Path(__file__).parent / "run_told.py", tmp_path, *ranks.split())
+    output = job.launcher.wait(PATIENCE) and job.output()
+    assert output.count("error: the disk of this node is full") == 1
+    assert "died" not in output
+    assert 2 in statuses(output)
+    assert -6 not in statuses(output)
