@@ -6,6 +6,11 @@ from typing import Literal
 from hybrid.runtime.errors import InputError
 
 
+def _check_least(name: str, value: int, least: int) -> None:
+    if value < least:
+        raise InputError(f"{name} is {value}; give a whole number of at least {least}.")
+
+
 @dataclass
 class EncodingConfig:
     """How texts become embeddings."""
@@ -16,6 +21,10 @@ class EncodingConfig:
     """Tokens of a batch, padding included; unset: 16384 on a GPU, 1024 on a CPU, whose caches hold that much."""
     storage: Literal["float32", "float16"] = "float32"
     """Number format of the embeddings on disk."""
+
+    def __post_init__(self) -> None:
+        if self.batch_tokens is not None:
+            _check_least("encoding.batch_tokens", self.batch_tokens, 1)
 
     def tokens(self, device: str) -> int:
         """Return the tokens of a batch on a device's type."""
@@ -43,6 +52,7 @@ class SearchConfig:
                 f"search.parameters is {self.parameters!r}, but the search is exact and takes none; leave it out, or "
                 "give search.backend faiss and an approximate search.factory."
             )
+        _check_least("search.block_rows", self.block_rows, 1)
 
     @property
     def exact(self) -> bool:
@@ -75,6 +85,8 @@ class EvaluationConfig:
     """Score again where results of the same model, data and settings lie."""
 
     def __post_init__(self) -> None:
+        for name, least in (("lir", 0), ("reader_passages", 1), ("run_depth", 0)):
+            _check_least(f"evaluation.{name}", getattr(self, name), least)
         if self.lir_texts and not self.lir:
             raise InputError("evaluation.lir_texts is set, but evaluation.lir is 0; say how many directions to remove.")
 

@@ -13,7 +13,7 @@ from hybrid.evaluation.bias import TOP
 from hybrid.evaluation.collection import Collection
 from hybrid.evaluation.config import EvaluationConfig
 from hybrid.evaluation.encoding import encode
-from hybrid.evaluation.lir import Removed, fitted, read_texts
+from hybrid.evaluation.lir import Removed, check_passages, fitted, read_texts
 from hybrid.evaluation.reading import reader_key
 from hybrid.evaluation.report import (
     language_shares,
@@ -120,7 +120,7 @@ def _settings(loaded: LoadedTask, config: EvaluationConfig) -> dict[str, Any]:
     """Return the settings that a task's scores depend on, files by their content.
 
     A reader counts only where there are answers, LIR only where it can be applied. Raises InputError where texts for
-    LIR are missing.
+    LIR are missing or too few.
     """
     settings = asdict(config)
     settings["reader"] = reader_key(config.reader) if config.reader and loaded.task.has_answers else None
@@ -140,7 +140,10 @@ def _tell_without_lir(tasks: list[LoadedTask], config: EvaluationConfig) -> None
 
 
 def _lir_texts(collection: Collection | Scored, config: EvaluationConfig) -> dict[str, list[str]] | None:
-    if not (config.lir_texts and isinstance(collection, Collection)):
+    if not (config.lir and isinstance(collection, Collection)):
+        return None
+    if not config.lir_texts:
+        check_passages(collection.documents.language, collection.languages, config.lir)
         return None
     return read_texts(config.lir_texts, collection.languages, config.lir)
 

@@ -21,9 +21,23 @@ def directions(vectors_ND, count: int) -> np.ndarray:
 
 
 def fitted(vectors_ND, language_N: np.ndarray, count: int) -> dict[int, np.ndarray]:
-    """Return the directions of each language, estimated on its own embeddings."""
+    """Return the directions of each language, estimated on its own embeddings; raises InputError where all would go."""
+    if count >= vectors_ND.shape[1]:
+        raise InputError(
+            f"evaluation.lir is {count}, but the embeddings have {vectors_ND.shape[1]} dimensions; give fewer."
+        )
     rows = {code: np.flatnonzero(language_N == code) for code in np.unique(language_N).tolist()}
     return {code: directions(_Part(vectors_ND, own), count) for code, own in rows.items()}
+
+
+def check_passages(language_N: np.ndarray, languages: Sequence[str], count: int) -> None:
+    """Raise InputError where a language has too few passages: of two, two directions leave nothing but rounding."""
+    for code, own in zip(languages, np.bincount(language_N, minlength=len(languages)).tolist(), strict=True):
+        if 0 < own <= count:
+            raise InputError(
+                f"evaluation.lir is {count}, but language {code} has {own} passages; more than {count} are needed: "
+                "give fewer directions, or texts to estimate them on (evaluation.lir_texts)."
+            )
 
 
 def removed(vectors_ND: np.ndarray, language_N: np.ndarray, by_language: Mapping[int, np.ndarray]) -> np.ndarray:
