@@ -6,7 +6,7 @@ from dataclasses import replace
 from hybrid.config import Config, read_config
 from hybrid.data.load import load_corpora
 from hybrid.evaluation.benchmarks import Benchmarks
-from hybrid.kinds import check_dropout
+from hybrid.kinds import check_dropout, check_same_rows
 from hybrid.models import ModelConfig
 from hybrid.models.card import model_card
 from hybrid.models.load import load_encoder
@@ -67,7 +67,10 @@ def make_sampler(config: Config, data) -> HybridBatchSampler:
     """Return this rank's sampler, which also checks that the mixture fits data, ranks and batch."""
     mixture = Mixture(config.mixture, data.train)
     settings = config.training
-    return HybridBatchSampler(mixture, settings.global_batch, settings.seed, rank(), world_size(), steps=settings.steps)
+    place = rank(), world_size()
+    sampler = HybridBatchSampler(mixture, settings.global_batch, settings.seed, *place, steps=settings.steps)
+    check_same_rows(sampler.identity())
+    return sampler
 
 
 def make_encoder(config: Config, data):

@@ -1,9 +1,10 @@
-"""Whether the kinds of a mixture fit the data sets, the loss and the encoder: checks across rooms."""
+"""Whether the kinds of a mixture fit the data sets, the loss and the encoder, and ranks fit: checks across rooms."""
 
 from hybrid.data.config import DataConfig
 from hybrid.models.config import ModelConfig
 from hybrid.runtime.errors import InputError
 from hybrid.runtime.logs import warn
+from hybrid.runtime.processes import gather_objects
 from hybrid.sampling.config import MixtureConfig
 from hybrid.training.config import ObjectiveConfig
 
@@ -56,6 +57,18 @@ def check_dropout(encoder, mixture: MixtureConfig) -> None:
             f"mixture.{SELF} has a share, but the encoder has no dropout of its own; query and passage are one text "
             "under two dropout masks, so set model.dropout to 0.1."
         )
+
+
+def check_same_rows(identity: dict) -> None:
+    """Raise InputError where ranks would draw from other data or streams than rank 0. Every rank has to call it."""
+    first, *others = gather_objects(identity)
+    for number, other in enumerate(others, 1):
+        for name in sorted(first.keys() | other.keys()):
+            if first.get(name) != other.get(name):
+                raise InputError(
+                    f"rank {number}: {name} is {other.get(name)} there and {first.get(name)} on rank 0, so their rows "
+                    "would not be of one batch; give every node the same files, recipe and versions."
+                )
 
 
 def _mixes_kinds(mixture: MixtureConfig) -> bool:

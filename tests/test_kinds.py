@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from hybrid import kinds
 from hybrid.config import read_config
-from hybrid.kinds import check_dropout
+from hybrid.kinds import check_dropout, check_same_rows
 from hybrid.runtime.errors import InputError
 from hybrid.sampling import HybridBatchSampler, Mixture, MixtureConfig
 from tests.data.toy import ARTICLES, TRANSLATED, make_corpus, write
@@ -74,6 +75,17 @@ def test_an_encoder_without_dropout_cannot_train_on_one_text_twice():
     check_dropout(toy_encoder(dropout=0.0), MixtureConfig())
     with pytest.raises(InputError, match=r"set model.dropout to 0\.1"):
         check_dropout(toy_encoder(dropout=0.0), mixture)
+
+
+def test_ranks_that_would_draw_other_rows_are_refused(monkeypatch):
+    own = {"seed": 0, "the digest of data set 'squad'": "156b"}
+    monkeypatch.setattr(kinds, "gather_objects", lambda value: [value, dict(value)])
+    check_same_rows(own)
+    monkeypatch.setattr(
+        kinds, "gather_objects", lambda value: [value, value | {"the digest of data set 'squad'": "efb7"}]
+    )
+    with pytest.raises(InputError, match="rank 1: the digest of data set 'squad' is efb7 there and 156b on rank 0"):
+        check_same_rows(own)
 
 
 def test_rows_tell_the_pass_of_their_stream_in_which_no_item_comes_twice(tmp_path):

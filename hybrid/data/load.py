@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -172,7 +173,10 @@ def _build(folder: Path, config: DataConfig) -> None:
 
 
 def _key(config: DataConfig) -> str:
-    """Return the digest of all that the corpora come from: settings, and each file's path, size and time of change."""
+    """Return the digest of all that the corpora come from: settings, and each file's path, size and time of change.
+
+    The order of data sets and of their files counts: it numbers the texts, and the streams of the mixture.
+    """
     entries = {f"data.sets.{name}": entry for name, entry in config.sets.items()}
     against = config.leakage.against.items()
     entries |= {f"data.leakage.against.{name}": evaluation_set(entry) for name, entry in against}
@@ -181,4 +185,11 @@ def _key(config: DataConfig) -> str:
     seed = config.seed if any(entry.max_items for entry in config.sets.values()) else None
     settings = [seed, config.passage, config.negatives, config.strict, config.leakage.level, config.leakage.action]
     settings += [asdict(config.dev) if config.dev else None, {place: asdict(entry) for place, entry in entries.items()}]
-    return digest([FORM, RULES, version("sentencex"), *settings, files])
+    return digest(_in_order([FORM, RULES, version("sentencex"), *settings, files]))
+
+
+def _in_order(value: Any) -> Any:
+    """Return a value with dictionaries as lists of pairs, whose order a digest sees."""
+    if isinstance(value, dict):
+        return [[key, _in_order(content)] for key, content in value.items()]
+    return list(map(_in_order, value)) if isinstance(value, list | tuple) else value

@@ -72,11 +72,11 @@ class HybridBatchSampler:
             if number and schedule.period != 1:  # else they are known at once
                 known = schedule.block(number)[0].tolist()
                 counts.append({"lane": lane, "path": node.path, "block": number, "counts": known})
-        return self._identity() | {"mixture": asdict(self.mixture.config), "step": step, "counts": counts}
+        return self.identity() | {"mixture": asdict(self.mixture.config), "step": step, "counts": counts}
 
     def load_state_dict(self, state: dict) -> None:
         """Go on at the state's step, with any number of ranks; raises MixtureError if its rows would be others."""
-        own, settings = self._identity(), asdict(self.mixture.config)
+        own, settings = self.identity(), asdict(self.mixture.config)
         changed = [(name, state.get(name), value) for name, value in own.items() if state.get(name) != value]
         if changed:
             changed += [(f"mixture.{k}", old, settings[k]) for k, old in state["mixture"].items() if old != settings[k]]
@@ -89,7 +89,8 @@ class HybridBatchSampler:
             schedule = self.schedule(nodes[tuple(known["path"])], known["lane"])
             schedule.known = known["block"], np.array(known["counts"])
 
-    def _identity(self) -> dict:
+    def identity(self) -> dict:
+        """Return what all rows depend on, as plain values; it is the same on every rank."""
         plan = {"seed": self.seed, "global_batch": self.global_batch, "lanes": self.lanes}
         data = {f"the digest of data set {layout.name!r}": layout.digest for layout in self.mixture.layouts}
         return plan | data | {"the digest of streams and shares": self.mixture.digest()}

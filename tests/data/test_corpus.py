@@ -162,3 +162,17 @@ def _check_groups(corpus) -> None:
 
 def _never(*_):
     raise AssertionError("the source files were read")
+
+
+@pytest.mark.parametrize(("codes", "names"), [("en de", "a b"), ("de en", "a b"), ("en de", "b a")])
+def test_a_corpus_is_that_of_the_recipe_as_written_whatever_the_cache_holds(tmp_path, codes, names):
+    """The order of files numbers the texts, that of data sets the streams."""
+    make_corpus(tmp_path, {"en": ARTICLES, "de": TRANSLATED})
+
+    def digests(codes: str, names: str, cache: str) -> list[tuple[str, str]]:
+        files = {code: str(tmp_path / f"{code}.json") for code in codes.split()}
+        sets = {name: DatasetConfig(files=files) for name in names.split()}
+        return [(c.name, c.digest) for c in load_corpora(DataConfig(sets=sets, cache=str(tmp_path / cache))).train]
+
+    digests("en de", "a b", "shared")
+    assert digests(codes, names, "shared") == digests(codes, names, "own")
