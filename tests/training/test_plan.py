@@ -1,5 +1,7 @@
 """The plan: sizes and bytes are those of an encoder that is really built and run; it needs no network."""
 
+import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -16,6 +18,7 @@ from hybrid.training.objective import info_nce
 from hybrid.training.optimizer import make_optimizer
 from hybrid.training.plan_encoder import anatomy, saved
 from hybrid.training.plan_memory import Layout, states, vector_bytes
+from tests.launch import ROOT
 from tests.models.test_encoder import SHAPES, word_tokenizer
 from tests.training.test_gradients import ZERO
 from tests.training.toy import SHAPE
@@ -195,3 +198,15 @@ def test_without_the_cache_no_more_rows_fit_than_memory_has(monkeypatch):
         planner.config = replace(config, training=replace(config.training, global_batch=rows * 8))
         planner.rows = rows
         assert plan.fits(planner.predict(Layout("DDP")), machine) == fit
+
+
+@pytest.mark.parametrize("layout", [Layout("", 2), Layout("", 2, True), Layout("", 3), Layout("", 3, True, True)])
+def test_the_launch_line_of_a_plan_names_a_file_that_does_what_was_planned(layout):
+    file = re.search(r"--deepspeed_config_file (\S+)", plan.launch(layout, 16))[1]
+    settings = json.loads((ROOT / file).read_text())["zero_optimization"]
+    assert settings["stage"] == layout.stage
+    assert ("offload_optimizer" in settings, "offload_param" in settings) == (
+        layout.offload_optimizer,
+        layout.offload_parameters,
+    )
+    assert "without offload_param" in plan.launch(Layout("", 3, True), 16)

@@ -108,6 +108,8 @@ def test_a_run_of_another_batch_or_none_is_refused(tmp_path):
         roofline.last_run(tmp_path / "absent", config(), required=True)
     assert roofline.last_run(tmp_path / "absent", config()) is None
     journal(tmp_path / "run")
+    with open(tmp_path / "run" / "tracking.jsonl", "a") as file:
+        file.write('{"kind": "metr')  # of a run that was killed
     run = roofline.last_run(tmp_path / "run", config())
     with pytest.raises(InputError, match=r"--ranks is 4, but the run had 2"):
         roofline.check(config(), run, 4, 1.0)

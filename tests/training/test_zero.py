@@ -54,7 +54,10 @@ def test_batch_clipping_and_precision_come_from_the_recipe(file):
         ({"gradient_accumulation_steps": 2}, "training.cache_tokens"),
         ({"bf16": {"enabled": True}}, "training.precision"),
         ({"bf16": {"enabled": False, "check_grad_overflow": False}}, "bf16.check_grad_overflow"),
+        ({"bf16": True}, "bf16 is True and no section"),
         ({"fp16": {"enabled": True}}, "training.precision"),
+        ({"communication_data_type": "fp16"}, "training.precision"),
+        ({"zero_optimization": {"stage": 2, "zero_quantized_gradients": True}}, "4 bits"),
         ({"optimizer": {"type": "Adam"}}, "training.learning_rate"),
         ({"scheduler": {"type": "WarmupLR"}}, "training.decay"),
         ({"data_types": {"grad_accum_dtype": "fp32"}}, "training.precision"),
@@ -68,6 +71,14 @@ def test_a_contradiction_between_the_file_and_the_recipe_is_an_error_that_names_
     with pytest.raises(InputError, match=named) as raised:
         configure_zero(job(2), TrainingConfig(global_batch=64))
     assert "zero.json" in str(raised.value)
+
+
+def test_zero_3_gathers_the_model_that_is_kept_whatever_the_file_says(file):
+    file({"zero_optimization": {"stage": 3}})
+    accelerator = job(3)
+    configure_zero(accelerator, TrainingConfig(global_batch=64))
+    settings = accelerator.state.deepspeed_plugin.deepspeed_config
+    assert settings["zero_optimization"]["stage3_gather_16bit_weights_on_model_save"]
 
 
 def test_a_file_may_repeat_the_recipe_or_leave_it_to_the_launcher(file):
