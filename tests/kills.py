@@ -22,6 +22,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 ROOT = Path(__file__).parent.parent
 PLACES = ("a step", "a checkpoint", "an evaluation")
 STEPS_A_KILL = 7
@@ -126,6 +128,25 @@ def kill(job: Job, moment: Moment) -> str:
     return f"after step {job.steps_done()}, {draft} left, the other rank gone{named} {seconds:.0f} s later"
 
 
+def tensors(checkpoint: Path) -> dict[str, torch.Tensor]:
+    """Return all tensors of a checkpoint, of weights, optimizer and generators, by file and place."""
+    found = {}
+
+    def walk(value, name: str) -> None:
+        if isinstance(value, torch.Tensor):
+            found[name] = value
+        elif isinstance(value, dict):
+            for key, inner in value.items():
+                walk(inner, f"{name}/{key}")
+        elif isinstance(value, list | tuple):
+            for number, inner in enumerate(value):
+                walk(inner, f"{name}/{number}")
+
+    for file in sorted(checkpoint.rglob("*.pt")):
+        walk(torch.load(file, map_location="cpu", weights_only=False), str(file.relative_to(checkpoint)))
+    return found
+
+
 def campaign(kind: str, kills: int, rng: random.Random, folder: Path) -> None:
     """Run once without and once with kills; raises AssertionError if the results differ."""
     steps = STEPS_A_KILL * (kills + 1)
@@ -145,6 +166,11 @@ def campaign(kind: str, kills: int, rng: random.Random, folder: Path) -> None:
     for file in ("model/model.safetensors", "rows.json"):
         digests = [hashlib.sha256((job.run / file).read_bytes()).hexdigest() for job in (whole, last)]
         assert digests[0] == digests[1], f"{kind}: {file} differs after {kills} kills"
+    one, other = (tensors(job.run / "checkpoints" / f"step-{steps}") for job in (whole, last))
+    assert one.keys() == other.keys()
+    assert len(one) > 20
+    differing = [name for name in one if not torch.equal(one[name], other[name])]
+    assert not differing, f"{kind}: {differing[:3]} of the last checkpoint differ after {kills} kills"
     best = [json.loads((job.run / "finished.json").read_text()) for job in (whole, last)]
     assert best[0] == best[1]
 

@@ -1,6 +1,6 @@
-"""`HYBRID_DATA=... python -m tests.benchmarks NAME ...`: one benchmark, with its flags."""
+"""`HYBRID_DATA=... python -m tests.benchmarks NAME ...`: one benchmark, with its flags; `all` runs them one by one."""
 
-from argparse import ArgumentParser
+from argparse import ArgumentParser, Namespace
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +16,8 @@ BENCHMARKS = {
     "sampler": (sampler, sampler.run),
     "zero": (zero, zero.run),
 }
+_MODEL = {"sampler": None, "zero": "--tokenizer"}
+"""The flag for the encoder's directory where it is not --model."""
 
 
 def main() -> None:
@@ -23,13 +25,28 @@ def main() -> None:
     parser = ArgumentParser(prog="python -m tests.benchmarks")
     names = parser.add_subparsers(dest="name", required=True)
     for name, (module, run) in BENCHMARKS.items():
-        one = names.add_parser(name, help=module.__doc__)
-        one.add_argument("--repeats", type=int, default=5)
-        one.add_argument("--out", type=Path, default=Path("runs/benchmarks"), help="folder of the JSON files")
+        one = _common(names.add_parser(name, help=module.__doc__))
         module.add_arguments(one)
         one.set_defaults(run=run)
+    every = _common(names.add_parser("all", help="every one of them, as it is by default"))
+    every.add_argument("--model", required=True, help="directory of multilingual-e5-small, or another small encoder")
+    every.set_defaults(run=partial(_run_all, parser))
     given = parser.parse_args()
     given.run(given)
+
+
+def _common(parser: ArgumentParser) -> ArgumentParser:
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--out", type=Path, default=Path("runs/benchmarks"), help="folder of the JSON files")
+    return parser
+
+
+def _run_all(parser: ArgumentParser, given: Namespace) -> None:
+    for name in BENCHMARKS:
+        flag = _MODEL.get(name, "--model")
+        model = [flag, given.model] if flag else []
+        one = parser.parse_args([name, "--repeats", str(given.repeats), "--out", str(given.out), *model])
+        one.run(one)
 
 
 if __name__ == "__main__":
