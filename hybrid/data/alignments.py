@@ -6,7 +6,7 @@ from itertools import zip_longest
 
 from hybrid.data.codeswitch_config import AlignedText
 from hybrid.data.dictionaries import Entries
-from hybrid.data.files import expand, open_text
+from hybrid.data.files import expand, read_all_lines
 from hybrid.data.words import spans
 from hybrid.runtime.errors import InputError
 
@@ -66,16 +66,12 @@ def phrases(links: Links, most_words: int) -> Iterator[tuple[int, int, int, int]
 
 def _lines(config: AlignedText) -> Iterator[tuple[str, list[str], list[str], Links]]:
     paths = [expand(path) for path in (config.source, config.target, config.links)]
-    try:
-        with open_text(paths[0]) as source, open_text(paths[1]) as target, open_text(paths[2]) as links:
-            for number, (a, b, c) in enumerate(zip_longest(source, target, links), 1):
-                if a is None or b is None or c is None:
-                    short = [path for path, line in zip(paths, (a, b, c), strict=True) if line is None]
-                    raise InputError(f"{short[0]}: ends before line {number}, which {paths[0]} or its partners have.")
-                words = a.split(), b.split()
-                yield f"{paths[2]}, line {number}", *words, _links(c, *words, f"{paths[2]}, line {number}")
-    except OSError as error:
-        raise InputError(f"{error.filename}: cannot be read ({error.strerror}); check the path.") from error
+    for number, (a, b, c) in enumerate(zip_longest(*map(read_all_lines, paths)), 1):
+        if a is None or b is None or c is None:
+            short = [path for path, line in zip(paths, (a, b, c), strict=True) if line is None]
+            raise InputError(f"{short[0]}: ends before line {number}, which {paths[0]} or its partners have.")
+        words = a.split(), b.split()
+        yield f"{paths[2]}, line {number}", *words, _links(c, *words, f"{paths[2]}, line {number}")
 
 
 def _links(line: str, source: list[str], target: list[str], place: str) -> Links:

@@ -9,7 +9,7 @@ from hybrid.data.config import DatasetConfig
 from hybrid.data.files import parse_json, read_lines
 from hybrid.data.records import Row
 from hybrid.data.report import Report
-from hybrid.data.squad import UNANSWERABLE, find_answer
+from hybrid.data.squad import BAD_ANSWERS, UNANSWERABLE, answers_of, find_answer
 from hybrid.runtime.errors import InputError, nearest
 
 FIELDS = ("query", "passage", "query_lang", "passage_lang", "lang", "negatives", "id", "group", "article", "answers")
@@ -50,8 +50,10 @@ class Columns:
             if self.languages and code not in self.languages:
                 return report.note(f"language {code} is not among those taken", place, bad=False)
         start, answer = None, ""
-        if isinstance(found["answers"], Mapping):
-            start, answer, cause = find_answer(_answers(found["answers"]), found["passage"])
+        if _tell_places(found["answers"]):
+            if (answers := answers_of(found["answers"])) is None:
+                return report.note(BAD_ANSWERS, place)
+            start, answer, cause = find_answer(answers, found["passage"])
             if cause:
                 report.note(cause, place, bad=cause != UNANSWERABLE)
             if start is None:
@@ -80,13 +82,18 @@ def pair_rows(path: str, language: str | None, columns: Columns, report: Report)
     header: list[str] | None = None
     for number, line in read_lines(path):
         where = f"{path}, line {number}"
-        if header is None and not line.lstrip().startswith("{"):
-            header = line.split("\t")
-            _check_header(header, columns, path)
-            continue
-        values = dict(zip(header, line.split("\t"), strict=False)) if header else parse_json(line, where)
+        if header is None:  # the first line that holds something tells the form of all
+            header = [] if line.lstrip().startswith("{") else line.split("\t")
+            if header:
+                _check_header(header, columns, path)
+                continue
         if header and line.count("\t") != len(header) - 1:
             raise InputError(f"{where}: has {line.count(chr(9)) + 1} columns, but the first line names {len(header)}.")
+        values = dict(zip(header, line.split("\t"), strict=True)) if header else parse_json(line, where)
+        if not isinstance(values, dict):
+            raise InputError(
+                f"{where}: is {line[:60]!r}, no JSON object; expected {{...}} as in the first line, mend it."
+            )
         if row := columns.row(values, where, language, report):
             yield row
 
@@ -133,15 +140,25 @@ def _check_header(header: list[str], columns: Columns, path: str) -> None:
 
 
 def _negatives(value: Any) -> list[str]:
-    """Return negatives given as a list, as JSON in a TSV column, or not at all."""
+    """Return negatives given as a list, as JSON in a TSV column, as one text, or not at all."""
     if isinstance(value, str):
-        value = json.loads(value) if value.startswith("[") else [value]
+        found = _listed(value)
+        value = [value] if found is None else found
     return [text for text in value or [] if isinstance(text, str) and text.strip()]
 
 
-def _answers(value: Mapping[str, Any]) -> list[tuple[str, int]]:
-    """Return (text, start) of answers as SQuAD has them on the hub: two lists side by side."""
-    return list(zip(value.get("text") or [], value.get("answer_start") or [], strict=False))
+def _listed(text: str) -> list | None:
+    """Return the list of texts that a text is in JSON; None for any other, such as one that begins with "[1]"."""
+    try:
+        found = json.loads(text) if text.startswith("[") else None
+    except json.JSONDecodeError:
+        return None
+    return found if found == [] or (found and any(isinstance(each, str) for each in found)) else None
+
+
+def _tell_places(answers: Any) -> bool:
+    """Whether answers are of SQuAD's form or the hub's; bare strings, as MKQA has them, tell no place."""
+    return isinstance(answers, Mapping) or (isinstance(answers, list) and any(isinstance(a, Mapping) for a in answers))
 
 
 def _text(value: Any) -> str | None:

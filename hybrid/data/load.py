@@ -21,7 +21,7 @@ from hybrid.runtime.files import digest, read_json, write_json
 from hybrid.runtime.logs import log, warn
 
 SUMMARY = "summary.json"
-RULES = 2  # of what is left out and held out; raised like FORM, which token stores go by too
+RULES = 3  # of what is read, left out and held out; raised like FORM, which token stores go by too
 
 
 @dataclass

@@ -1,6 +1,7 @@
 """SQuAD v1.1 and v2.0, in JSON, plain or .gz (Rajpurkar et al. 2016, 2018)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from itertools import zip_longest
 from typing import Any
 
 from hybrid.data.files import read_json_file
@@ -9,6 +10,7 @@ from hybrid.data.report import Report
 from hybrid.runtime.errors import InputError
 
 UNANSWERABLE = "unanswerable"
+BAD_ANSWERS = "answers without a text and a whole number answer_start each"
 
 
 def read_squad(path: str, report: Report | None = None) -> list[Paragraph]:
@@ -64,13 +66,29 @@ def question_of(qa: dict[str, Any], context: str, path: str, report: Report) -> 
     name = str(_get(qa, "id", (str, int), f"{path}: a question of {context[:30]!r}"))
     place = f"{path}, id {name}"
     question = _get(qa, "question", str, place).strip()
-    answers = [(answer["text"], answer["answer_start"]) for answer in qa.get("answers") or []]
+    answers = answers_of(qa.get("answers") or [])
     if not question:
         return report.note("empty question", place)
+    if answers is None:
+        return report.note(BAD_ANSWERS, place)
     start, text, cause = find_answer(answers, context)
     if cause:
         report.note(cause, place, bad=cause != UNANSWERABLE)
     return None if start is None else Question(name, question, start, text)
+
+
+def answers_of(value: Any) -> list[tuple[str, int]] | None:
+    """Return (text, start) of answers in SQuAD's form, a list, or in the hub's, two lists side by side.
+
+    None where a text is no text or a start no whole number, or one of them is missing.
+    """
+    if isinstance(value, Mapping):
+        sides = value.get("text") or [], value.get("answer_start") or []
+        found = list(zip_longest(*sides)) if all(isinstance(side, list | tuple) for side in sides) else [(None, None)]
+    else:
+        found = [(each.get("text"), each.get("answer_start")) if isinstance(each, Mapping) else () for each in value]
+    whole = all(pair and isinstance(pair[0], str) and type(pair[1]) is int for pair in found)
+    return found if whole else None
 
 
 def find_answer(answers: list[tuple[str, int]], context: str) -> tuple[int | None, str, str | None]:

@@ -64,6 +64,8 @@ def test_tsv_columns_can_be_renamed_and_constant(tmp_path):
     ("content", "message"),
     [
         ('{"query": "a", "passage": "b", "lang": "en"}\n{"query": ', "line 2: is broken JSON at line 1, column"),
+        ('{"query": "a", "passage": "b", "lang": "en"}\nquery\tpassage', "line 2: is broken JSON at line 1, column 1"),
+        ('{"query": "a", "passage": "b", "lang": "en"}\n[1]', r"line 2: is '\[1\]', no JSON object"),
         ("question\tpassage\na\tb\n", "no 'query'; name it there"),
         ("query\tpassage\tlang\na\tb\n", "line 2: has 2 columns, but the first line names 3"),
         ("", "is empty"),
@@ -74,6 +76,35 @@ def test_broken_pairs_are_one_sentence_with_file_and_line(tmp_path, content, mes
     path = write(tmp_path / "a.txt", content)
     with pytest.raises(InputError, match=message):
         load(tmp_path, DatasetConfig(format="pairs", files=path))
+
+
+@pytest.mark.parametrize("given", ["[1] see the note", "[1]", "[No.", '["[1] see the note"]', "[]"])
+def test_a_negative_that_begins_with_a_bracket_is_a_text(tmp_path, given):
+    path = write(tmp_path / "a.tsv", f"query\tpassage\tnegatives\nWhat?\tThis.\t{given}\n")
+    config = DatasetConfig(format="pairs", files={"en": path})
+    corpus = load(tmp_path, config, negatives="given").train[0]
+    expected = {"[]": []}.get(given, ["[1] see the note" if "see" in given else given])
+    assert [corpus.texts[text] for text in corpus.tables.candidate_passage[corpus.tables.pool]] == expected
+
+
+@pytest.mark.parametrize(
+    ("answers", "sentence"),
+    [
+        ([{"text": "green", "answer_start": 18}], "It is green."),
+        ({"text": ["green"], "answer_start": [18]}, "It is green."),
+        (["green"], None),
+        ([{"text": "green"}], "told"),
+        ({"text": ["green"]}, "told"),
+    ],
+)
+def test_answers_tell_the_sentence_or_nothing_but_are_never_half_read(tmp_path, answers, sentence):
+    row = {"query": "New?", "passage": "Tea is old. It is green.", "lang": "en", "id": "1", "answers": answers}
+    config = DatasetConfig(format="pairs", files=jsonl(tmp_path, [row, PAIRS[0]]))
+    data = load(tmp_path, config)
+    corpus, told = data.train[0], "rows/p/answers without a text and a whole number answer_start each"
+    assert data.counts.get(told, 0) == (sentence == "told")
+    sentences = [text for text in corpus.tables.candidate_sentence[corpus.tables.answer].tolist() if text >= 0]
+    assert [corpus.texts[text] for text in sentences] == ([] if sentence in (None, "told") else [sentence])
 
 
 def test_an_unknown_field_is_refused_with_the_nearest(tmp_path):

@@ -156,6 +156,20 @@ def test_links_that_do_not_fit_their_text_are_refused_with_their_line(tmp_path, 
         lexicons(tmp_path, aligned={"en-de": text})
 
 
+@pytest.mark.parametrize(
+    ("content", "told"), [(gzip.compress(b"0-0\n" * 999)[:-9], "broken gzip"), (b"0-0\n\xff\n", "is not UTF-8")]
+)
+def test_a_broken_file_of_links_is_told(tmp_path, content, told):
+    (tmp_path / "links").write_bytes(content)
+    text = AlignedText(
+        source=write(tmp_path / "a.en", "one\n" * 999),
+        target=write(tmp_path / "a.de", "eins\n" * 999),
+        links=str(tmp_path / "links"),
+    )
+    with pytest.raises(InputError, match=f"links: .*{told}"):
+        lexicons(tmp_path, aligned={"en-de": text})
+
+
 def test_packed_and_plain_files_are_the_same(tmp_path):
     (tmp_path / "p.tei.gz").write_bytes(gzip.compress(TEI.encode()))
     assert read_dictionary(str(tmp_path / "p.tei.gz")).pairs == read_dictionary(write(tmp_path / "p.tei", TEI)).pairs

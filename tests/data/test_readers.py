@@ -8,7 +8,7 @@ from hybrid.data.config import DatasetConfig
 from hybrid.data.files import read_json_file, resolve
 from hybrid.data.lareqa import read_lareqa
 from hybrid.data.report import Report
-from hybrid.data.squad import read_squad
+from hybrid.data.squad import BAD_ANSWERS, read_squad
 from hybrid.runtime.errors import InputError
 from tests.data.toy import ARTICLES, make_corpus, squad, write
 
@@ -47,6 +47,29 @@ def test_an_answer_outside_its_passage_is_reported_with_file_and_id(tmp_path, co
         assert report.examples[cause] == [f"{path}, id q7"]
         with pytest.raises(InputError, match=r"q7: .*; mend the row, or unset data.strict"):
             read_squad(path, Report("data", strict=True))
+
+
+HUB = {"text": ["oak", "Oak"], "answer_start": [0, 6]}
+
+
+@pytest.mark.parametrize(
+    ("answers", "kept"),
+    [
+        (HUB, 1),
+        (HUB | {"answer_start": [0]}, 0),
+        ({"text": "Oak", "answer_start": 6}, 0),
+        ([{"text": "Oak"}], 0),
+        ([{"text": "Oak", "answer_start": "6"}], 0),
+        ([{"text": None, "answer_start": 6}], 0),
+        (["Oak"], 0),
+    ],
+)
+def test_answers_of_another_form_are_read_or_told_with_file_and_id(tmp_path, answers, kept):
+    qas = [{"id": "q7", "question": "What?", "answers": answers}]
+    path = write(tmp_path / "a.json", {"data": [{"paragraphs": [{"context": "green oak, red oak", "qas": qas}]}]})
+    report = Report("data")
+    assert [question.answer_start for question in read_squad(path, report)[0].questions] == [6] * kept
+    assert report.examples == ({} if kept else {BAD_ANSWERS: [f"{path}, id q7"]})
 
 
 @pytest.mark.parametrize(
@@ -100,9 +123,10 @@ def test_lareqa_keeps_the_sentences_of_the_file(tmp_path):
     content = squad({"A": [("One. Two.", [("1", "Which?", "Two")])]})
     content["data"][0]["paragraphs"][0]["sentence_breaks"] = [[0, 4], [5, 9]]
     assert read_lareqa(write(tmp_path / "en.json", content))[0].sentences == [(0, 4), (5, 9)]
-    content["data"][0]["paragraphs"][0]["sentence_breaks"] = [[0, 40]]
-    with pytest.raises(InputError, match="sentence_breaks"):
-        read_lareqa(write(tmp_path / "en.json", content))
+    for breaks in ([[0, 40]], [[0, 4], [5]], [5], "05", [["0", "4"]], {"0": 4}, [[0, 4, 9]]):
+        content["data"][0]["paragraphs"][0]["sentence_breaks"] = breaks
+        with pytest.raises(InputError, match="sentence_breaks"):
+            read_lareqa(write(tmp_path / "en.json", content))
 
 
 def test_real_files_give_the_published_numbers(hybrid_data):
