@@ -14,6 +14,7 @@ from hybrid.kinds import check_kinds
 from hybrid.models.config import ModelConfig
 from hybrid.runtime.errors import InputError, nearest
 from hybrid.runtime.tracking import TrackingConfig
+from hybrid.runtime.yaml_files import read_yaml
 from hybrid.sampling.config import MixtureConfig
 from hybrid.training.config import ObjectiveConfig, TrainingConfig
 
@@ -111,18 +112,11 @@ def read_config(arguments: list[str] | None = None) -> Config:
 
 
 def _refuse_broken_yaml(arguments: list[str]) -> None:
-    """Raise InputError for a --config file that is missing or no YAML mapping, with the place of the fault."""
-    import yaml
-
+    """Raise InputError for a --config file that is missing or no mapping of distinct keys, with the fault's place."""
     named = [b for a, b in pairwise([*arguments, ""]) if a == "--config"]
     named += [argument.partition("=")[2] for argument in arguments if argument.startswith("--config=")]
     for path in named:
-        try:
-            value = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        except OSError as error:
-            raise InputError(f"--config {path}: cannot be read ({error.strerror}); give a recipe's path.") from error
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise InputError(f"--config {path}: is no valid YAML ({' '.join(str(error).split())}); mend it.") from error
+        value = read_yaml(path)
         if not isinstance(value, dict):
             raise InputError(f"--config {path}: holds no sections; expected keys such as data, mixture and training.")
 

@@ -8,6 +8,7 @@ import yaml
 
 from hybrid.config import QUICKSTART, make_parser, read_config
 from hybrid.runtime.errors import InputError
+from hybrid.runtime.yaml_files import read_yaml
 
 RECIPES = sorted(QUICKSTART.parent.glob("*.yaml"))
 
@@ -53,6 +54,7 @@ def test_every_flag_says_what_it_means():
         (["--training.patience", "2"], "training.keep_best"),
         (["--training.keep_best", "dev/multilingual/map"], "there is no development split"),
         (["--training.warmup_steps", "900"], "training.warmup_steps is 900"),
+        (["--data.sets", "{own: {files: {no: a, en: b}}}"], "data.sets.own.files has the language False; write it in"),
         (["--model.name", "x"], "model.name and model.from_scratch are both set"),
     ],
 )
@@ -62,6 +64,16 @@ def test_bad_settings_are_refused_in_a_sentence_that_names_the_key(arguments, se
     assert "\n" not in str(error.value)
 
 
+def test_norwegian_in_quotes_merged_keys_and_switches_are_read_as_before(tmp_path):
+    file = tmp_path / "recipe.yaml"
+    file.write_text(
+        "a: &a {steps: 1, seed: 2}\nb: {<<: *a, steps: 3}\nc: {<<: *a}\nlanguages: ['no', en]\nbefore: no\n"
+    )
+    assert read_yaml(file) == yaml.safe_load(file.read_text())
+    for path in [*RECIPES, *QUICKSTART.parents[1].glob("studies/**/*.yaml")]:
+        assert read_yaml(path) == yaml.safe_load(path.read_text())
+
+
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
@@ -69,6 +81,9 @@ def test_bad_settings_are_refused_in_a_sentence_that_names_the_key(arguments, se
         ("trainings:\n  steps: 3\n", "trainings.steps is not known, did you mean 'training.steps'"),
         ("training: [3\n", "is no valid YAML"),
         ("", "holds no sections"),
+        ("training:\n  steps: 3\nmodel: {}\ntraining:\n  seed: 1\n", "'training' comes twice"),
+        ("data:\n  sets:\n    own:\n      files: {en: a, no: b}\n", "a key is no, which YAML reads as true or false"),
+        ("mixture:\n  languages: [en, no]\n", "write 'no' in quotes"),
     ],
 )
 def test_a_broken_recipe_is_refused_before_anything_is_read(text, sentence, tmp_path: Path):

@@ -7,14 +7,13 @@ import json
 import sys
 from pathlib import Path
 
-import yaml
-
 from hybrid.data.config import DataConfig
 from hybrid.data.load import load_corpora
 from hybrid.data.statistics import describe
 from hybrid.data.store import TokenStore, token_store
 from hybrid.runtime.errors import InputError
 from hybrid.runtime.logs import bad_input_told, log
+from hybrid.runtime.yaml_files import read_yaml
 
 
 def read_arguments(arguments: list[str]):
@@ -63,10 +62,7 @@ def _read(path: str | None) -> dict:
         raise InputError(
             f"DESCRIPTION is {path}: there is no such file; give a recipe such as hybrid/recipes/NAME.yaml."
         )
-    try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise InputError(f"{path}: is broken YAML ({' '.join(str(error).split())}); mend it.") from error
+    content = read_yaml(path)
     if not isinstance(content, dict):
         raise InputError(f"{path}: holds no settings; expected a recipe, or its data section.")
     return content

@@ -87,6 +87,10 @@ class DatasetConfig:
                 f"{place}.documents and .lines_per_text belong to formats 'lines' and 'bitext', not {self.format!r}; "
                 "remove them."
             )
+        for key, files in (("files", self.files), ("queries", self.queries)):
+            for language in files if isinstance(files, dict) else ():
+                if not isinstance(language, str):
+                    raise InputError(f"{place}.{key} has the language {language!r}; write it in quotes, such as 'no'.")
         for key in ("max_length", "max_items", "lines_per_text", "max_characters"):
             least = 4 if key == "max_length" else 1
             if (value := getattr(self, key)) is not None and value < least:

@@ -4,9 +4,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
 from hybrid.runtime.errors import InputError, nearest
+from hybrid.runtime.yaml_files import read_yaml
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -129,10 +128,7 @@ def read_study(name: str) -> Study:
     if not path.exists():
         known = names()
         raise InputError(f"study {name!r} is not known{nearest(name, known)}; there are {', '.join(known)}.")
-    try:
-        value = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise InputError(f"{path}: is no valid YAML ({' '.join(str(error).split())}); mend it.") from error
+    value = read_yaml(path)
     study = _study(path, value)
     study.path = path
     _check(study)
