@@ -79,17 +79,22 @@ def _search_part(queries_BD, documents: Matrix, own: range, ids: Sequence[str], 
     rows = np.full((len(queries_BD), k), -1, np.int64)
     scores = np.full((len(queries_BD), k), -np.inf, np.float32)
     open_queries = np.arange(len(queries_BD))
-    wanted = min(k + _MARGIN, len(own))
+    # Scores lie the closer the further down: most queries are to be sure at once for any k.
+    wanted = min(k + max(_MARGIN, k // 4), len(own))
     while len(open_queries) and len(own):
         part = queries_BD[open_queries]
         approximate, candidates, norm = _candidates(part, documents, own, wanted, config)
         exact = _rescored(part, documents, candidates)
         best = _in_order(candidates, exact, ids, k)
         rows[open_queries], scores[open_queries] = best.rows, best.scores
-        # A float32 inner product is off by at most about D eps |q| |d|; a document that was not proposed has at most
-        # the last candidate's score and that error.
-        error = queries_BD.shape[1] * np.finfo(np.float32).eps * np.linalg.norm(part, axis=1) * norm
-        sure = (best.scores[:, -1] > approximate[:, -1] + 2 * error) | (wanted == len(own)) | (not config.exact)
+        # A float32 inner product is off by at most D u / (1 - D u) |q| |d| in any order of the sum, u = eps / 2 (Higham
+        # 2002, eq. 3.5). A document that was not proposed has in float32 at most the last candidate's score, so exactly
+        # at most that and one such error; the best scores are exact but for a last rounding, u |q| |d|. Eight more u
+        # are for that rounding, the norms' own errors and the divisor, up to 4,096 dimensions.
+        unit = np.finfo(np.float32).eps / 2
+        error = (queries_BD.shape[1] + 8) * unit * np.linalg.norm(part, axis=1) * norm
+        others = approximate[:, -1].astype(np.float64) + error
+        sure = (best.scores[:, -1] > others) | (wanted == len(own)) | (not config.exact)
         open_queries = open_queries[~sure]
         wanted = min(2 * wanted, len(own))
     return Found(rows, scores)
@@ -215,13 +220,12 @@ def _in_order(rows_BK: np.ndarray, scores_BK: np.ndarray, ids: Sequence[str], k:
     """Return the first k of each row of candidates by score, then by id from the largest."""
     order = np.argsort(-scores_BK, axis=1, kind="stable")
     scores, rows = np.take_along_axis(scores_BK, order, axis=1), np.take_along_axis(rows_BK, order, axis=1)
-    for number in np.flatnonzero((scores[:, 1:] == scores[:, :-1]).any(axis=1)).tolist():
-        start = 0
-        while start < rows.shape[1]:
-            stop = int(np.searchsorted(-scores[number], -scores[number, start], side="right"))
-            tied = sorted(rows[number, start:stop].tolist(), key=lambda row: ids[row].encode(), reverse=True)
-            rows[number, start:stop] = tied
-            start = stop
+    as_before = (scores[:, 1:] == scores[:, :-1]) & (rows[:, 1:] >= 0)
+    for number in np.flatnonzero(as_before.any(axis=1)).tolist():
+        edges = np.flatnonzero(np.diff(as_before[number], prepend=False, append=False))
+        for start, last in edges.reshape(-1, 2).tolist():
+            tied = rows[number, start : last + 1].tolist()
+            rows[number, start : last + 1] = sorted(tied, key=lambda row: ids[row].encode(), reverse=True)
     return Found(rows[:, :k], scores[:, :k])
 
 

@@ -60,6 +60,43 @@ def test_a_query_is_searched_again_only_where_its_candidates_may_not_suffice(mon
     assert asked[-1][1] > 300
 
 
+def test_ids_are_looked_up_where_scores_are_equal_and_nowhere_else():
+    asked = []
+
+    class Ids(list):
+        def __getitem__(self, row):
+            asked.append(row)
+            return super().__getitem__(row)
+
+    rows, scores = np.arange(100)[None, :], np.linspace(1, 0, 100, dtype=np.float32)[None, :].copy()
+    scores[0, 41] = scores[0, 40]
+    scores[0, [97, 98]] = scores[0, 99]
+    found = room._in_order(rows, scores, Ids(f"{number:03d}" for number in range(100)), 99)
+    assert sorted(asked) == [40, 41, 97, 98, 99]
+    assert found.rows[0].tolist() == [*range(40), 41, 40, *range(42, 97), 99, 98]
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-3])
+def test_documents_that_float32_cannot_tell_apart_are_ranked_by_their_exact_scores(scale):
+    """Scores closer than float32's error, so that the candidates' order is chance: the bound has to send them back."""
+    base = RANDOM.standard_normal(768)
+    documents = (base + 1e-7 * RANDOM.standard_normal((400, 768))).astype(np.float32)
+    queries = (scale * (base + 0.1 * RANDOM.standard_normal((5, 768)))).astype(np.float32)
+    ids = [f"d{number}" for number in range(400)]
+    found = search(queries, documents, ids, 10, SearchConfig(device="cpu"))
+    np.testing.assert_array_equal(found.rows, plain(queries, documents, ids, 10))
+
+
+def test_a_query_is_sure_at_once_where_its_margin_is_wider_than_one_error(monkeypatch):
+    asked = []
+    propose = room._candidates
+    monkeypatch.setattr(room, "_candidates", lambda *a: asked.append(a[3]) or propose(*a))
+    scores = 1 - np.arange(4000) * 4e-7
+    documents = np.stack([scores, np.sqrt(1 - scores**2), *np.zeros((766, 4000))], axis=1).astype(np.float32)
+    search(np.eye(1, 768, dtype=np.float32), documents, [str(n) for n in range(4000)], 1000, SearchConfig(device="cpu"))
+    assert asked == [1250]
+
+
 def test_memory_maps_of_half_precision_are_searched_in_blocks(tmp_path):
     queries, documents, ids = corpus("random")
     stored = np.memmap(tmp_path / "vectors", np.float16, "w+", shape=documents.shape)
