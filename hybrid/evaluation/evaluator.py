@@ -258,7 +258,7 @@ def score(
         for setting in task.settings:
             if shares := scores["settings"][setting.name]["languages"]:
                 write_bars(folder / f"{setting.name}.languages.png", shares, f"{task.name}: {setting.name}")
-        write_heat_map(folder / "map.png", collection, scores["settings"], f"{task.name}: mAP")
+        write_heat_map(folder / "map.png", collection, scores["settings"], task.name)
         # Last, and whole or not at all: where it lies, the rest is complete.
         write_json(folder / "scores.json", scores)
     barrier()

@@ -12,7 +12,7 @@ from hybrid.evaluation.bias import bias_values, language_preference, summary, to
 from hybrid.evaluation.collection import Collection
 from hybrid.evaluation.measures import measure
 from hybrid.evaluation.plots import bars, heat_map
-from hybrid.evaluation.task import ALL, Setting
+from hybrid.evaluation.task import ALL, Setting, in_setting
 from hybrid.evaluation.trec import join_runs, write_qrels
 from hybrid.evaluation.whole_pool import PoolRanks, Ranking, setting_ranks
 from hybrid.runtime.files import atomic_file
@@ -22,14 +22,14 @@ def setting_scores(entries: PoolRanks, collection: Collection, setting: Setting)
     """Return a setting's measures: the mean over its cells (query language, pool) and each cell's own mean.
 
     Cells weigh the same whatever their number of queries. A query without a relevant document in a pool is no part of
-    that cell; ``left_out`` counts them.
+    that cell; ``left_out`` counts them, those of cells in which no query has one too.
     """
     part, ranks, where = setting_ranks(entries, collection, setting)
     language = collection.queries.language[where[:, 0]].astype(np.int64)
     cell_of = np.stack([language, where[:, 1]], axis=1)
-    cells, inverse, sizes = np.unique(cell_of, axis=0, return_inverse=True, return_counts=True)
+    cells, inverse = np.unique(cell_of, axis=0, return_inverse=True)
     names = [cell_name(collection, query, pool) for query, pool in cells.tolist()]
-    out: dict[str, Any] = {"rankings": len(where), "left_out": _left_out(collection, cells, sizes), "measures": {}}
+    out: dict[str, Any] = {"rankings": len(where), "left_out": _asked(collection, setting) - len(where), "measures": {}}
     found: dict[str, Any] = {name: measure(name)(ranks) for name in setting.measures}
     if setting.pools == "all":
         found |= bias_values(part, ranks, collection)
@@ -59,9 +59,11 @@ def cell_name(collection: Collection, query: int, pool: int) -> str:
     return f"{collection.languages[query]}>{'all' if pool == ALL else collection.languages[pool]}"
 
 
-def _left_out(collection: Collection, cells: np.ndarray, sizes: np.ndarray) -> int:
-    queries = np.bincount(collection.queries.language, minlength=len(collection.languages))
-    return int((queries[cells[:, 0]] - sizes).sum())
+def _asked(collection: Collection, setting: Setting) -> int:
+    """Return how many rankings a setting asks for: pairs of a query and a pool."""
+    language = collection.queries.language.astype(np.int64)
+    pools = (ALL, *range(len(collection.languages)))
+    return sum(int(in_setting(setting, language, np.full(len(language), pool)).sum()) for pool in pools)
 
 
 def write_setting(folder: Path, entries: PoolRanks, collection: Collection, setting: Setting) -> None:
@@ -108,18 +110,27 @@ def _per_query(entries: PoolRanks, collection: Collection, setting: Setting) -> 
     )
 
 
-def map_cells(collection: Collection, monolingual: dict, cross_lingual: dict, name: str) -> np.ndarray:
+def map_cells(collection: Collection, settings: Sequence[dict[str, Any]], name: str) -> np.ndarray:
     """Return float64 [languages, languages], a measure by query language (row) and pool language, NaN if absent."""
-    cells = {**monolingual["measures"][name]["cells"], **cross_lingual["measures"][name]["cells"]}
+    cells = {cell: value for measures in settings for cell, value in measures[name]["cells"].items()}
     grid = [[cells.get(f"{query}>{pool}") for pool in collection.languages] for query in collection.languages]
     return np.array(grid, dtype=np.float64)
 
 
 def write_heat_map(path: Path, collection: Collection, scores: dict[str, Any], title: str) -> None:
-    """Draw mAP by query and pool language, if the task has settings with pools of one language."""
-    none = {"measures": {"map": {"cells": {}}}}
-    grid = map_cells(collection, scores.get("monolingual", none), scores.get("cross_lingual", none), "map")
+    """Draw mAP by query and pool language, if the task has settings with pools of one language.
+
+    Where they do not all have mAP, their first common measure is drawn; the map's scale ends at 1.
+    """
+    settings = [scores[name]["measures"] for name in ("monolingual", "cross_lingual") if name in scores]
+    common = [name for name in settings[0] if all(name in one for one in settings)] if settings else []
+    common = [name for name in common if not name.startswith("rank_distance")]
+    if not common:
+        return
+    name = "map" if "map" in common else common[0]
+    grid = map_cells(collection, settings, name)
     if not np.isnan(grid).all():
+        title = f"{title}: {'mAP' if name == 'map' else name}"
         heat_map(path, grid, collection.languages, title, "language of the passages", "language of the queries")
 
 

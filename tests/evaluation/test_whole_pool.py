@@ -2,6 +2,7 @@
 
 import json
 from collections import defaultdict
+from dataclasses import replace
 
 import ir_measures
 import numpy as np
@@ -12,7 +13,7 @@ from pyarrow import parquet
 from hybrid.evaluation import whole_pool
 from hybrid.evaluation.evaluator import flat, loaded_task, score
 from hybrid.evaluation.passages import passage_collection
-from hybrid.evaluation.task import THREE_SETTINGS, Task
+from hybrid.evaluation.task import THREE_SETTINGS, Setting, Task
 from tests.evaluation.conftest import made_paragraphs
 
 TASK = Task("made", passage_collection, "made", THREE_SETTINGS, "nowhere", "CC0", "")
@@ -112,6 +113,25 @@ def test_queries_without_a_relevant_candidate_are_left_out_and_counted(scored, c
     assert scores["monolingual"]["left_out"] == 0
     assert scores["cross_lingual"]["left_out"] == 3 * missing
     assert scores["cross_lingual"]["rankings"] == 3 * present[:3].sum() - 3 * missing + 3 * present[3]
+
+
+def test_rankings_and_what_is_left_out_are_all_that_a_setting_asks_for(collection, tied_embeddings, tmp_path):
+    query, document = collection.relevant.T
+    gone = (collection.queries.language[query] == 0) & (collection.documents.language[document] == 1)
+    fewer = replace(collection, relevant=collection.relevant[~gone])
+    scores = score(loaded_task(TASK, fewer), *tied_embeddings, tmp_path, 0, {})["settings"]
+    assert "de>en" not in scores["cross_lingual"]["measures"]["map"]["cells"]
+    for name, pools in (("monolingual", 1), ("cross_lingual", 3), ("multilingual", 1)):
+        assert scores[name]["rankings"] + scores[name]["left_out"] == pools * len(collection.queries)
+
+
+@pytest.mark.parametrize("measures", [("recall_at_1",), ("recall_at_1", "map")])
+def test_a_task_without_mean_average_precision_is_drawn_by_its_first_measure(
+    collection, tied_embeddings, tmp_path, measures
+):
+    settings = (Setting("monolingual", "same", measures), Setting("cross_lingual", "other", ("recall_at_1",)))
+    score(loaded_task(replace(TASK, settings=settings), collection), *tied_embeddings, tmp_path, 0, {})
+    assert (tmp_path / "map.png").exists()
 
 
 def test_no_run_depth_writes_no_runs_and_the_same_scores(scored, collection, tied_embeddings, tmp_path_factory):
