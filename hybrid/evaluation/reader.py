@@ -19,7 +19,7 @@ from hybrid.data.records import Paragraph
 from hybrid.data.report import Report
 from hybrid.data.squad import read_squad
 from hybrid.evaluation.answers import exact_match, f1
-from hybrid.evaluation.reading import Reader, cut
+from hybrid.evaluation.reading import ABOUT, Reader, cut
 from hybrid.runtime.errors import InputError
 from hybrid.runtime.files import atomic_folder, write_json
 from hybrid.runtime.launch import start
@@ -173,7 +173,7 @@ def train_reader(model: str, data: str, out: str, config: ReaderTraining) -> dic
         with atomic_folder(out) as folder:
             network.save_pretrained(folder)
             tokenizer.save_pretrained(folder)
-            write_json(folder / "reader.json", {"from": model, "data": data, "scores": scores, **asdict(config)})
+            write_json(folder / ABOUT, {"from": model, "data": data, "scores": scores, **asdict(config)})
         log(f"held out: F1 {scores['f1']:.3f}, exact match {scores['exact_match']:.3f} ({len(held)} questions): {out}")
     barrier()
     return scores

@@ -15,13 +15,16 @@ import numpy as np
 import torch
 
 from hybrid.runtime.errors import InputError
-from hybrid.runtime.files import file_digest
+from hybrid.runtime.files import digest, file_digest
 from hybrid.runtime.logs import progress
 
 MAX_LENGTH = 384
 STRIDE = 128
 _MAX_ANSWER = 30
 _TOKENS = 16384
+_FILES = (".safetensors", ".bin", ".json", ".txt", ".model")
+ABOUT = "reader.json"
+"""What the training of a reader writes beside it: about it, and no part of it."""
 
 
 @dataclass
@@ -132,9 +135,12 @@ def _best_span(first: np.ndarray, last: np.ndarray, offsets: np.ndarray) -> tupl
 
 
 def reader_key(name: str) -> str:
-    """Return what tells readers apart without loading them: the digest of a directory's weights, or a hub id."""
-    weights = Path(name) / "model.safetensors"
-    return file_digest(weights) if weights.exists() else name
+    """Return what tells readers apart without loading them: a digest of a directory's files, or a hub id.
+
+    What may count are weights in one file or several, configuration and tokenizer; notes on a training do not.
+    """
+    files = sorted(path for path in Path(name).glob("*") if path.suffix in _FILES and path.name != ABOUT)
+    return digest([(path.name, file_digest(path)) for path in files]) if files else name
 
 
 def check_reader(name: str, has_answers: bool) -> None:

@@ -91,8 +91,8 @@ def test_texts_that_are_missing_too_few_or_without_use_are_refused_before_anythi
         evaluate(lir=1, lir_texts=pattern)
     with pytest.raises(InputError, match=r"is .*; put .language. where"):
         evaluate(lir=1, lir_texts=str(tmp_path / "de.txt"))
-    with pytest.raises(InputError, match=r"lir is 24, but language fi has 24 passages; more than 24 are needed"):
-        evaluate(lir=24)
+    with pytest.raises(InputError, match=r"lir is 36, but language de has 36 passages; more than 36 are needed"):
+        evaluate(lir=36)
     with pytest.raises(InputError, match=r"lir is 12, but the embeddings have 12 dimensions"):
         fitted(np.ones((20, 12)), np.zeros(20, int), 12)
     with pytest.raises(InputError, match=r"lir_texts is set, but evaluation.lir is 0"):

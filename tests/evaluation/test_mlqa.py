@@ -161,6 +161,16 @@ def test_files_of_two_splits_are_not_mixed(mlqa):
         load_tasks(["mlqa"], mlqa)
 
 
+def test_a_file_whose_name_does_not_fit_is_told_and_a_split_may_have_a_hyphen(mlqa):
+    folder = mlqa / "MLQA_V1" / "test"
+    for path in sorted(folder.iterdir()):
+        path.rename(path.with_name(f"old-{path.name}"))
+    assert len(load_tasks(["mlqa"], mlqa)[0].collection.parts) == 9
+    (folder / "old-test-context-e n-question-de.json").write_text("{}")
+    with pytest.raises(InputError, match=r"e n-question-de.json: is not named SPLIT-context-XX-question-YY.json"):
+        load_tasks(["mlqa"], mlqa)
+
+
 def test_a_model_without_a_span_head_is_no_reader(encoder, mlqa, tmp_path):
     encoder.backbone.save_pretrained(tmp_path / "encoder")
     config = EvaluationConfig(encoding=CONFIG.encoding, reader=str(tmp_path / "encoder"))

@@ -124,6 +124,18 @@ def test_the_command_leaves_a_reader_that_can_be_loaded(arguments, tmp_path, mon
     assert reader_key(str(tmp_path / "reader")) != reader_key("some/hub-id") == "some/hub-id"
 
 
+def test_readers_are_told_apart_by_any_of_their_files(tmp_path):
+    keys = set()
+    for name in ("pytorch_model.bin", "model-00001-of-00002.safetensors", "config.json", "tokenizer.json", "vocab.txt"):
+        (tmp_path / name).write_text("first")
+        keys.add(reader_key(str(tmp_path)))
+        (tmp_path / name).write_text("second")
+        keys.add(reader_key(str(tmp_path)))
+    assert len(keys) == 10
+    (tmp_path / "reader.json").write_text("{}")
+    assert reader_key(str(tmp_path)) in keys
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

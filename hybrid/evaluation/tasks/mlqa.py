@@ -26,8 +26,13 @@ def read(folder: Path) -> Judged:
     """Read ``test-context-XX-question-YY.json`` of each pair, from the folder or its sub-folder ``test``."""
     pattern = "*-context-*-question-*.json"
     files = sorted(folder.glob(pattern)) or sorted(folder.glob(f"test/{pattern}"))
-    names = [re.fullmatch(r"(\w+)-context-(\w+)-question-(\w+)\.json", path.name) for path in files]
-    splits = {name[1] for name in names if name}
+    names = [re.fullmatch(r"([\w-]+)-context-(\w+)-question-(\w+)\.json", path.name) for path in files]
+    if None in names:
+        raise InputError(
+            f"{files[names.index(None)]}: is not named SPLIT-context-XX-question-YY.json; rename it, or move it "
+            "elsewhere."
+        )
+    splits = {name[1] for name in names}
     if len(splits) != 1:
         raise InputError(
             f"{folder}: holds files of {len(splits)} splits named SPLIT-context-XX-question-YY.json; expected those of "
