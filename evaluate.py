@@ -97,7 +97,7 @@ def evaluate_target(target: Target, tasks: list[LoadedTask], arguments: Namespac
     tracker.metrics({f"{target.prefix}{name}": value for name, value in metrics.items()}, target.step)
     for task in dict.fromkeys(name.split("/")[0] for name in metrics):
         for file in sorted((folder / task).iterdir()):
-            if file.name in ("scores.json", "per_query.parquet") or file.suffix == ".png":
+            if file.name == "scores.json" or file.suffix in (".parquet", ".png"):
                 tracker.artifact(file, f"results/evaluate/{target.prefix}{task}")
     if not target.run:
         tracker.describe(scores_table(metrics))

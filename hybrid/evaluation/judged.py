@@ -76,8 +76,10 @@ class Judged:
 
 
 def _digest(value) -> str:
-    """Return the digest of a part's field; millions of passages are not joined into one text for it."""
-    if not isinstance(value, (list, Texts)) or not len(value) or not isinstance(value[0], str):
+    """Return the digest of a part's field; millions of passages have theirs beside them, and are not read for it."""
+    if isinstance(value, Texts):
+        return value.digest()
+    if not isinstance(value, list) or not len(value) or not isinstance(value[0], str):
         return digest(value)
     state = hashlib.blake2b(digest_size=16)
     for text in value:
@@ -123,17 +125,19 @@ def check_part(part: Part, place: str) -> Part:
 
 
 def check_documents(ids: Sequence[str], place: str) -> None:
-    """Raise InputError where there is no document, or two have the same id."""
+    """Raise InputError where there is no document, two have the same id, or one an id that run files cannot hold."""
     if not len(ids):
         raise InputError(f"{place}: holds no document; check that its files are complete.")
     _refuse_repeated(ids, "document", place)
+    _refuse_spaces(ids, "document", place)
 
 
 def check_queries(part: Part, place: str) -> None:
-    """Raise InputError where there is no query, two have the same id, or one is empty."""
+    """Raise InputError where there is no query, two have the same id, or one is empty or has an id with white space."""
     if not part.queries:
         raise InputError(f"{place}: holds no query; check that its files are complete.")
     _refuse_repeated(part.query_ids, "query", place)
+    _refuse_spaces(part.query_ids, "query", place)
     if empty := [name for name, text in zip(part.query_ids, part.queries, strict=True) if not text.strip()]:
         raise InputError(f"{place}: {len(empty)} queries are empty (first: {empty[0]!r}); remove or mend them.")
 
@@ -155,4 +159,16 @@ def _refuse_repeated(ids: Sequence[str], side: str, place: str) -> None:
         again = int(np.setdiff1d(np.arange(len(ids)), first)[0])
         raise InputError(
             f"{place}: {len(ids) - len(first)} {side} ids occur twice (first: {ids[again]!r}); remove the repetitions."
+        )
+
+
+def _refuse_spaces(ids: Sequence[str], side: str, place: str) -> None:
+    plain = isinstance(ids, Texts) and len(ids.bytes) and ids.bytes.min() > 32 and ids.bytes.max() < 128
+    if plain and (np.diff(ids.ends, prepend=0) > 0).all():
+        return  # seen at a glance, for tens of millions of documents
+    first = next((name for name in ids if name.split() != [name]), None)
+    if first is not None:
+        raise InputError(
+            f"{place}: the {side} id {first!r} is empty or has white space, which separates the columns of run files; "
+            "mend it at its source."
         )

@@ -2,20 +2,29 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import ir_measures
 import numpy as np
-import pyarrow as pa
 from pyarrow import parquet
 
-from hybrid.evaluation.answers import exact_match, f1, first_hits
+from hybrid.evaluation.answers import exact_match, f1
 from hybrid.evaluation.config import EvaluationConfig, SearchConfig
 from hybrid.evaluation.distinct import Joined
 from hybrid.evaluation.judged import Judged, Part
-from hybrid.evaluation.plots import heat_map
+from hybrid.evaluation.judged_files import (
+    Places,
+    cell,
+    codes_of,
+    per_query,
+    relevant_places,
+    write_map,
+    write_qrels,
+    write_run,
+)
 from hybrid.evaluation.reading import Reader, load_reader
 from hybrid.evaluation.search import Found, describe, recall_of, search
 from hybrid.evaluation.vectors import Vectors
@@ -46,21 +55,23 @@ def score_judged(
     start = time.monotonic()
     names = list(dict.fromkeys(name for setting in task.settings for name in setting.measures))
     reader, names = _reader(task, names, config)
-    values, recalls = {}, {}
+    values, places, recalls = {}, {}, {}
     for code, part, queries, documents in _embedded(task, judged, embed):
         depth = min(max(setting.depth for setting in task.settings), len(part.documents))
         found = search(queries, documents, part.document_ids, depth, config.search)
         if not config.search.exact:
             recalls[code] = _recall(queries, documents, part, found, config.search)
-        values[code] = _measured(part, found, names)
+        places[code], values[code] = measured(part, found, names)
         if reader:
             answers = read_answers(reader, part, found, config.reader_passages)
             values[code] |= _judged_answers(answers, part, code.split(">")[-1], names)
         if is_main():
             name = code.replace(">", "-")
             if config.run_depth:
-                _write_run(folder / f"{name}.run", part, found, config.run_depth)
-                _write_qrels(folder / f"{name}.qrels", part)
+                write_run(folder / f"{name}.run", part, found, config.run_depth)
+                write_qrels(folder / f"{name}.qrels", part, places[code])
+            if part.answers and (reader or not part.qrels):
+                write_json(folder / f"{name}.answers.json", dict(zip(part.query_ids, part.answers, strict=True)))
             if reader:
                 # The form of MLQA's prediction files.
                 answered = dict(zip(part.query_ids, answers, strict=True))
@@ -74,15 +85,15 @@ def score_judged(
         "reader": {"model": reader.digest, "passages": config.reader_passages} if reader else None,
         "settings": {
             setting.name: _setting(setting, values, names)
-            | {"recall_of_search": {code: recalls[code] for code in _codes(setting, recalls)}}
+            | {"recall_of_search": {code: recalls[code] for code in codes_of(setting, recalls)}}
             for setting in task.settings
         },
         **about,
     }
     if is_main():
         with atomic_file(folder / "per_query.parquet", "wb") as file:
-            parquet.write_table(_per_query(task, judged, values), file)
-        _write_map(folder, task.name, names[0], values)
+            parquet.write_table(per_query(task, judged, values, places), file)
+        write_map(folder, task.name, names[0], values)
         write_json(folder / "scores.json", scores)
     barrier()
     log(f"{task.name}: scored in {time.monotonic() - start:.1f} s, {describe(config.search)}: {folder}")
@@ -120,21 +131,47 @@ def _recall(queries, documents, part: Part, found: Found, config: SearchConfig) 
     return recall_of(Found(found.rows[:_SAMPLE, :width], found.scores[:_SAMPLE, :width]), exact)
 
 
-def _measured(part: Part, found: Found, names: Sequence[str]) -> dict[str, np.ndarray]:
+def measured(part: Part, found: Found, names: Sequence[str]) -> tuple[Places, dict[str, np.ndarray]]:
+    """Return where the relevant documents stand, and float64 [B] of each measure; ranks share the queries."""
+    rows = np.arange(rank(), len(part.query_ids), world_size())
+    own, own_found = _share(part, rows.tolist()), Found(found.rows[rows], found.scores[rows])
+    own_places = relevant_places(own, own_found)
+    shares = gather_objects((own_places, _measured(own, own_found, own_places, names)))
+    places: list[Sequence[tuple[int, str]]] = [()] * len(part.query_ids)
+    values = {name: np.empty(len(places)) for name in shares[0][1]}
+    for number, (some_places, some_values) in enumerate(shares):
+        places[number :: world_size()] = some_places
+        for name, some in some_values.items():
+            values[name][number :: world_size()] = some
+    return places, values
+
+
+def _share(part: Part, rows: Sequence[int]) -> Part:
+    """Return the part with these of its queries."""
+    names = [part.query_ids[row] for row in rows]
+    return replace(
+        part,
+        query_ids=names,
+        queries=[part.queries[row] for row in rows],
+        qrels={name: part.qrels[name] for name in names} if part.qrels else {},
+        answers=part.answers and [part.answers[row] for row in rows],
+    )
+
+
+def _measured(part: Part, found: Found, places: Places, names: Sequence[str]) -> dict[str, np.ndarray]:
     """Return float64 [B] of each measure: trec_eval's, whose tie rule is that of the search, or by answer strings."""
     out = {}
     split = {name: name.rpartition("_at_") for name in names}
     by_qrels = {name: _BY_QRELS[base] @ int(cut) for name, (base, _, cut) in split.items() if base in _BY_QRELS}
     if by_qrels:
         out |= _by_qrels(part, found, by_qrels)
-    for name, cut in ((name, int(cut)) for name, (base, _, cut) in split.items() if base == "mrr"):
-        # Not ir-measures': its RR with a cutoff is another program's, of equal scores the smaller id first.
-        ranks = first_relevant(part, found.rows[:, :cut])
-        out[name] = np.divide(1, ranks, out=np.zeros(len(ranks)), where=ranks > 0)
-    hits = {name: int(cut) for name, (base, _, cut) in split.items() if base == "hit_rate"}
-    if hits:
-        ranks = first_hits(found.rows[:, : max(hits.values())], part.documents, part.answers)
-        out |= {name: ((ranks > 0) & (ranks <= cut)).astype(np.float64) for name, cut in hits.items()}
+    first = np.array([own[0][0] if own else np.inf for own in places])
+    for name, (base, _, cut) in split.items():
+        if base == "mrr":
+            # Not ir-measures': its RR with a cutoff is another program's, of equal scores the smaller id first.
+            out[name] = np.where(first <= int(cut), 1 / first, 0.0)
+        elif base == "hit_rate":
+            out[name] = (first <= int(cut)).astype(np.float64)
     return out
 
 
@@ -146,19 +183,11 @@ def _by_qrels(part: Part, found: Found, measures: Mapping[str, Any]) -> dict[str
     number = {name: row for row, name in enumerate(part.query_ids)}
     names = {str(value): key for key, value in measures.items()}
     out = {key: np.zeros(len(number)) for key in measures}
+    if not run:
+        return out
     for value in ir_measures.iter_calc(list(measures.values()), part.qrels, run):
         out[names[str(value.measure)]][number[value.query_id]] = value.value
     return out
-
-
-def first_relevant(part: Part, found_BK: np.ndarray) -> np.ndarray:
-    """Return int64 [B], the rank of each query's first relevant document among those found; 0 where none is."""
-    ranks = np.zeros(len(found_BK), np.int64)
-    for query, rows in enumerate(found_BK.tolist()):
-        grades = part.qrels[part.query_ids[query]]
-        places = (place for place, row in enumerate(rows, 1) if row >= 0 and grades.get(part.document_ids[row], 0) > 0)
-        ranks[query] = next(places, 0)
-    return ranks
 
 
 def read_answers(reader: Reader, part: Part, found: Found, count: int) -> list[str]:
@@ -181,64 +210,10 @@ def _judged_answers(answers: Sequence[str], part: Part, language: str, names: Se
     }
 
 
-def _codes(setting, codes) -> list[str]:
-    """Return the parts that belong to a setting."""
-    same = {code: len(set(code.split(">"))) == 1 for code in codes}
-    return [code for code in codes if setting.pools not in ("same", "other") or same[code] == (setting.pools == "same")]
-
-
-def _cell(code: str) -> str:
-    return code if ">" in code else f"{code}>{code}"
-
-
 def _setting(setting, values: Mapping[str, Mapping[str, np.ndarray]], names: Sequence[str]) -> dict[str, Any]:
     """Return each measure's mean over parts, and that of each part over its queries."""
     measures = {}
     for name in (name for name in setting.measures if name in names):
-        cells = {_cell(code): float(values[code][name].mean()) for code in _codes(setting, values)}
+        cells = {cell(code): float(values[code][name].mean()) for code in codes_of(setting, values)}
         measures[name] = {"mean": float(np.mean(list(cells.values()))) if cells else None, "cells": cells}
     return {"measures": measures}
-
-
-def _per_query(task, judged: Judged, values: Mapping[str, Mapping[str, np.ndarray]]) -> pa.Table:
-    tables = []
-    for setting in task.settings:
-        for code in _codes(setting, judged.parts):
-            part, count = judged.parts[code], len(judged.parts[code].query_ids)
-            query_language, pool = _cell(code).split(">")
-            columns = {
-                "setting": [setting.name] * count,
-                "query": list(part.query_ids),
-                "question": [name if judged.parallel else f"{code} {name}" for name in part.query_ids],
-                "query_language": [query_language] * count,
-                "pool": [pool] * count,
-                "pool_size": np.full(count, len(part.document_ids)),
-            }
-            tables.append(pa.table({**columns, **values[code]}))
-    return pa.concat_tables(tables)
-
-
-def _write_run(path: Path, part: Part, found: Found, depth: int) -> None:
-    with atomic_file(path) as file:
-        for query, rows, scores in zip(part.query_ids, found.rows[:, :depth].tolist(), found.scores, strict=True):
-            names = [part.document_ids[row] for row in rows if row >= 0]
-            ranked = enumerate(zip(names, scores, strict=False), 1)
-            file.writelines(f"{query} Q0 {name} {place} {score} hybrid\n" for place, (name, score) in ranked)
-
-
-def _write_qrels(path: Path, part: Part) -> None:
-    """Write a part's judgments; one whose passages are judged by answer strings has none."""
-    if part.qrels:
-        with atomic_file(path) as file:
-            for query, judged in part.qrels.items():
-                file.writelines(f"{query} 0 {name} {grade}\n" for name, grade in judged.items())
-
-
-def _write_map(folder: Path, task: str, measure: str, values: Mapping[str, Mapping[str, np.ndarray]]) -> None:
-    """Draw a measure by language of query and documents, where there are pairs of them."""
-    pairs = {tuple(code.split(">")): float(found[measure].mean()) for code, found in values.items() if ">" in code}
-    if pairs:
-        names = sorted({code for pair in pairs for code in pair})
-        grid = np.array([[pairs.get((query, pool), np.nan) for pool in names] for query in names])
-        title = f"{task}: {measure}"
-        heat_map(folder / "map.png", grid, names, title, "language of the passages", "language of the queries")

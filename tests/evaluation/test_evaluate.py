@@ -121,6 +121,22 @@ def test_the_models_of_a_run_are_scored_and_the_run_gets_the_scores(run, tmp_pat
     assert {"results/evaluate/parallel-heldout/scores.json", "results/evaluate/parallel-heldout/map.png"} <= names
 
 
+def test_the_tables_that_figures_come_from_are_logged_with_them(run, monkeypatch):
+    client, run_id, rest = run
+
+    def scored(encoder, tasks, folder, *_):
+        (folder / "bucc").mkdir(parents=True)
+        for name in ("scores.json", "candidates.parquet", "forward.run"):
+            (folder / "bucc" / name).write_text("{}")
+        return {"bucc/forward/f1": 0.5}
+
+    monkeypatch.setattr(evaluate, "evaluate_encoder", scored)
+    monkeypatch.setattr(sys, "argv", ["evaluate.py", "--mlflow_run", run_id, *rest])
+    evaluate.main()
+    names = {item.path.rsplit("/", 1)[1] for item in client.list_artifacts(run_id, "results/evaluate/bucc")}
+    assert names == {"scores.json", "candidates.parquet"}
+
+
 def test_of_a_run_with_several_models_each_has_its_name_before_its_scores(run, tmp_path, monkeypatch):
     client, run_id, rest = run
     (tmp_path / "two").rename(tmp_path / "models" / "two")

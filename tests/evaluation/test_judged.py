@@ -5,9 +5,12 @@ import json
 from collections import defaultdict
 
 import ir_measures
+import numpy as np
 import pytest
 from ir_measures import R, nDCG
+from pyarrow import parquet
 
+from hybrid.data.texts import Texts
 from hybrid.evaluation import corpora
 from hybrid.evaluation.config import EncodingConfig, EvaluationConfig, SearchConfig
 from hybrid.evaluation.corpora import read_corpus
@@ -44,6 +47,9 @@ def test_reported_figures_are_those_of_ir_measures_on_the_files(encoder, beir, t
     again = ir_measures.calc_aggregate([nDCG @ 10, R @ 100], list(qrels), list(run))
     assert metrics["beir-tiny/retrieval/ndcg_at_10"] == pytest.approx(again[nDCG @ 10], abs=1e-9)
     assert metrics["beir-tiny/retrieval/recall_at_100"] == pytest.approx(again[R @ 100], abs=1e-9) == 1.0
+    table = parquet.read_table(folder / "per_query.parquet").to_pandas()
+    recall = [(ranks <= 100).sum() / 2 for ranks in table["found_rank"]]
+    assert np.mean(recall) == pytest.approx(again[R @ 100])
     values, _ = read_recipe(str(tmp_path / "out"), None).values("beir-tiny", "retrieval", "ndcg_at_10")
     assert mean(values)[0] == pytest.approx(again[nDCG @ 10], abs=1e-9)
 
@@ -121,13 +127,26 @@ def test_passages_are_read_once_and_stay_as_they_are(tmp_path, monkeypatch):
     assert len(distinct([])[0]) == 0
 
 
+def test_the_digest_of_what_is_scored_comes_from_those_beside_the_texts(beir, monkeypatch):
+    collection = load_tasks(["beir:tiny"], beir)[0].collection
+    whole = collection.content
+    with monkeypatch.context() as patch:
+        patch.setattr(Texts, "__getitem__", None)
+        assert collection.content == whole
+    file = beir / "tiny" / "corpus.jsonl"
+    file.write_text(file.read_text().replace("text of 7", "text of nothing"))
+    assert load_tasks(["beir:tiny"], beir)[0].collection.content != whole
+
+
 @pytest.mark.parametrize(
     ("file", "line", "message"),
     [
         ("corpus.jsonl", '{"_id": "d0", "text": "again"}\n', r"tiny: 1 document ids occur twice \(first: 'd0'\)"),
         ("corpus.jsonl", '{"_id": "new", "text": null}\n', r"line 41: has none of text, contents, passage"),
         ("corpus.jsonl", '{"_id": "\\ud800", "text": "x"}\n', r"passage '.*ud800' is no valid Unicode"),
-        ("qrels/test.tsv", "q1\td1\thigh\n", r"judgment q1 d1 has the grade 'high'"),
+        ("corpus.jsonl", '{"_id": "d 40", "text": "x"}\n', r"tiny: the document id 'd 40' is empty or has white space"),
+        ("qrels/test.tsv", "q1\td1\thigh\n", r"test.tsv, line 22: the judgment q1 d1 has the grade 'high'"),
+        ("qrels/test.tsv", "q1\td2\t2\n", r"test.tsv, line 22: q1 d2 has the grade 2 here and 1 before"),
         ("qrels/test.tsv", "q1\tnowhere\t1\n", r"1 of 21 judgments name an unknown query or document"),
     ],
 )

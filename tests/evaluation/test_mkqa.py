@@ -3,9 +3,14 @@
 import gzip
 import json
 
+import ir_measures
+import numpy as np
 import pytest
+from ir_measures import Success
+from pyarrow import parquet
 
 from hybrid.evaluation.config import EncodingConfig, EvaluationConfig
+from hybrid.evaluation.corpora import read_corpus
 from hybrid.evaluation.evaluator import evaluate_encoder, load_tasks
 from hybrid.runtime.errors import InputError
 from tests.evaluation.published import json_lines, write_mkqa
@@ -36,6 +41,22 @@ def test_a_hit_is_a_passage_among_the_first_k_that_holds_an_english_answer(encod
         for k in (20, 100):
             hits = sum(0 < rank <= k for rank in place.values()) / 3
             assert metrics[f"mkqa/{setting}/hit_rate_at_{k}"] == pytest.approx(hits)
+
+
+def test_hit_rates_come_again_from_the_files_beside_them(encoder, mkqa, tmp_path):
+    metrics = evaluate_encoder(encoder, load_tasks(["mkqa"], mkqa), tmp_path / "out", CONFIG)
+    folder = tmp_path / "out" / "mkqa"
+    for code, setting in (("zh_cn", "cross_lingual"), ("en", "english")):
+        run = list(ir_measures.read_trec_run(str(folder / f"{code}-en.run")))
+        qrels = list(ir_measures.read_trec_qrels(str(folder / f"{code}-en.qrels")))
+        again = ir_measures.calc_aggregate([Success @ 20, Success @ 100], qrels, run)
+        table = parquet.read_table(folder / "per_query.parquet").to_pandas()
+        ranks = table[table["setting"] == setting]["found_rank"]
+        for k in (20, 100):
+            rate = metrics[f"mkqa/{setting}/hit_rate_at_{k}"]
+            assert again[Success @ k] == pytest.approx(rate)
+            assert np.mean([len(own) > 0 and own[0] <= k for own in ranks]) == pytest.approx(rate)
+    assert json.loads((folder / "en-en.answers.json").read_text())["0"] == ["Tom\u2013Jones", "Jones"]
 
 
 def test_the_published_file_leaves_out_what_has_no_span_and_looks_for_aliases_too(mkqa):
@@ -98,6 +119,22 @@ def test_a_corpus_may_be_tsv_with_or_without_a_line_of_names(mkqa, name):
         (folder / name).write_text(rows)
     part = load_tasks(["mkqa"], mkqa)[0].collection.parts["en>en"]
     assert (list(part.document_ids), list(part.documents)) == (["1", "2"], ["Title\nfirst text", "Title\nsecond text"])
+
+
+def test_dpr_s_passages_lose_the_quotes_of_csv_and_those_of_ms_marco_keep_theirs(tmp_path):
+    names, rows = "id\ttext\ttitle\n", '1\t"Aaron ( or ; ""Ahärôn"") is"\tAaron\n2\ta "b" c\t"""D"" E"\n'
+    (tmp_path / "psgs_w100.tsv").write_text(f'{names}{rows}3\t"two\nlines"\tF\n')
+    ids, texts = read_corpus([tmp_path / "psgs_w100.tsv"])
+    assert list(ids) == ["1", "2", "3"]
+    assert list(texts) == ['Aaron\nAaron ( or ; "Ahärôn") is', '"D" E\na "b" c', "F\ntwo\nlines"]
+    (tmp_path / "collection.tsv").write_text('7\t"quoted" is the first word\n')
+    assert list(read_corpus([tmp_path / "collection.tsv"])[1]) == ['"quoted" is the first word']
+
+
+def test_a_quote_that_is_never_closed_is_told_with_its_line(tmp_path):
+    (tmp_path / "corpus.tsv").write_text('id\ttext\ttitle\n1\t"open\tA\n2\tb\tB\n')
+    with pytest.raises(InputError, match=r"corpus.tsv, line 3: is not quoted as DPR's psgs_w100.tsv is"):
+        read_corpus([tmp_path / "corpus.tsv"])
 
 
 def test_the_corpus_of_nq_is_found_beside_the_questions(mkqa):

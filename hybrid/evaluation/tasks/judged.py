@@ -27,7 +27,7 @@ def read_miracl(folder: Path) -> Judged:
             )
         ids, texts = read_corpus(corpus)
         topics = _topics(folder / f"topics.miracl-v1.0-{code}-dev.tsv")
-        qrels = _qrels(_columns(folder / f"qrels.miracl-v1.0-{code}-dev.tsv", 4))
+        qrels = _qrels(folder / f"qrels.miracl-v1.0-{code}-dev.tsv", 4)
         parts[code] = check_part(Part(list(topics), list(topics.values()), ids, texts, qrels, {}), f"miracl {code}")
     if not parts:
         raise InputError(f"{folder}: holds no file topics.miracl-v1.0-LANG-dev.tsv; get them from the same place.")
@@ -40,8 +40,7 @@ def read_beir(folder: Path) -> Judged:
     file = either(folder / "queries.jsonl")
     rows = ((row, f"{file}, line {number}") for number, row in json_rows(file))
     queries = _once(((first_of(row, ID, place), first_of(row, TEXT, place)) for row, place in rows), file)
-    lines = ((query, "0", name, grade) for query, name, grade in _columns(either(folder / "qrels" / "test.tsv"), 3))
-    qrels = _qrels(line for line in lines if line[3] != "score")
+    qrels = _qrels(either(folder / "qrels" / "test.tsv"), 3)
     judged = {name: text for name, text in queries.items() if name in qrels}
     return Judged({"en": check_part(Part(list(judged), list(judged.values()), ids, texts, qrels, {}), str(folder))})
 
@@ -49,22 +48,22 @@ def read_beir(folder: Path) -> Judged:
 def read_trec(folder: Path) -> Judged:
     """Read ``corpus.tsv`` and ``topics.tsv`` (id, text), ``qrels.txt`` (query, iteration, document, grade)."""
     topics = _topics(either(folder / "topics.tsv"))
-    qrels = _qrels(_columns(either(folder / "qrels.txt"), 4))
+    qrels = _qrels(either(folder / "qrels.txt"), 4)
     ids, texts = read_corpus([either(folder / "corpus.tsv")])
     return Judged({"all": check_part(Part(list(topics), list(topics.values()), ids, texts, qrels, {}), str(folder))})
 
 
-def _columns(path: Path, count: int) -> Iterator[list[str]]:
-    """Yield the columns of a file, separated by tabs or, in qrels, by any white space."""
+def _columns(path: Path, count: int) -> Iterator[tuple[int, list[str]]]:
+    """Yield (line number, columns) of a file, separated by tabs or, in qrels, by any white space."""
     for number, line in read_lines(str(path)):
         columns = line.split("\t") if "\t" in line else line.split()
         if len(columns) != count:
             raise InputError(f"{path}, line {number}: has {len(columns)} columns; expected {count}.")
-        yield columns
+        yield number, columns
 
 
 def _topics(path: Path) -> dict[str, str]:
-    return _once(_columns(path, 2), path)
+    return _once((columns for _, columns in _columns(path, 2)), path)
 
 
 def _once(rows: Iterable[Iterable[str]], path: Path) -> dict[str, str]:
@@ -77,12 +76,26 @@ def _once(rows: Iterable[Iterable[str]], path: Path) -> dict[str, str]:
     return texts
 
 
-def _qrels(lines: Iterable[Iterable[str]]) -> dict[str, dict[str, int]]:
+def _qrels(path: Path, count: int) -> dict[str, dict[str, int]]:
+    """Return the grades of a file with query, document and grade, or with TREC's iteration as a second column.
+
+    Raises InputError with file and line for a grade that is no number, and for a pair that has two.
+    """
     qrels: dict[str, dict[str, int]] = {}
-    for query, _, document, grade in lines:
+    for number, (query, *_, document, grade) in _columns(path, count):
+        if number == 1 and grade == "score":
+            continue  # BEIR's line of names
         if not re.fullmatch(r"-?\d+", grade):
-            raise InputError(f"the judgment {query} {document} has the grade {grade!r}; expected a whole number.")
-        qrels.setdefault(query, {})[document] = int(grade)
+            raise InputError(
+                f"{path}, line {number}: the judgment {query} {document} has the grade {grade!r}; expected a whole "
+                "number."
+            )
+        known = qrels.setdefault(query, {})
+        if known.setdefault(document, int(grade)) != int(grade):
+            raise InputError(
+                f"{path}, line {number}: {query} {document} has the grade {grade} here and {known[document]} before; "
+                "remove one of the two."
+            )
     return qrels
 
 
