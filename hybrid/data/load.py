@@ -21,6 +21,7 @@ from hybrid.runtime.files import digest, read_json, write_json
 from hybrid.runtime.logs import log, warn
 
 SUMMARY = "summary.json"
+LARGE_GROUP, LARGE_SHARE = 50, 0.1  # items of a group, and their part of all, from which on a warning tells
 RULES = 3  # of what is read, left out and held out; raised like FORM, which token stores go by too
 
 
@@ -140,6 +141,16 @@ class _Build:
         )
         return corpus.subset(~found)
 
+    def warn_of_groups(self, corpus: ParallelCorpus) -> None:
+        """Warn where one group is so large that a batch has few negatives left."""
+        size = int(np.bincount(corpus.groups).max())
+        if size >= LARGE_GROUP and size > LARGE_SHARE * len(corpus):
+            self.warnings.append(
+                f"data.sets.{corpus.name}: {size} of {len(corpus)} items ({size / len(corpus):.0%}) are one group, as "
+                "their answers share passages or group names in a chain; they are never each other's negatives, so "
+                "batches teach little. Take out judgments or rows of passages that answer many questions."
+            )
+
     def save(self, corpus: ParallelCorpus, side: str, place: str) -> str:
         """Write a corpus and return its folder's name."""
         corpus.save(self.folder / place / side)
@@ -167,6 +178,8 @@ def _build(folder: Path, config: DataConfig) -> None:
         dev.append(build.save(corpus, "dev", place))
     if config.dev and config.dev.articles and not dev:
         raise InputError("data.dev.articles is set, but no data set has questions to hold out; set data.dev to null.")
+    for corpus in train.values():
+        build.warn_of_groups(corpus)
     train = [build.save(corpus, "train", f"data.sets.{name}") for name, corpus in train.items()]
     summary = {"train": train, "dev": dev, "counts": build.counts, "warnings": build.warnings, "lines": build.lines}
     write_json(folder / SUMMARY, summary)

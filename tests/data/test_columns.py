@@ -177,3 +177,16 @@ def _arrow(table, path: str) -> None:
 
     with pyarrow.OSFile(path, "wb") as file, pyarrow.ipc.new_stream(file, table.data.table.schema) as writer:
         writer.write_table(table.data.table)
+
+
+@pytest.mark.parametrize("chained", [True, False])
+def test_judgments_that_chain_most_items_into_one_group_are_told(tmp_path, capsys, chained):
+    """Each query has two relevant documents; where the next one shares one of them, all hang together."""
+    judged = [(n, document) for n in range(40) for document in ((n, n + 1) if chained else (2 * n, 2 * n + 1))]
+    write(tmp_path / "q.en.tsv", "".join(f"{n}\tQuestion {n}?\n" for n in range(40)))
+    write(tmp_path / "d.en.tsv", "".join(f"{n}\tDocument {n}.\n" for n in range(80)))
+    qrels = write(tmp_path / "qrels", "".join(f"{query} 0 {document} 1\n" for query, document in judged))
+    files = {side: str(tmp_path / f"{side}.{{language}}.tsv") for side in "qd"}
+    load(tmp_path, DatasetConfig(format="trec", queries=files["q"], files=files["d"], qrels=qrels))
+    told = "data.sets.p: 80 of 80 items (100%) are one group"
+    assert (told in capsys.readouterr().err) == chained
