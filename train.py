@@ -135,7 +135,7 @@ def run(config: Config, data, sampler: HybridBatchSampler, encoder, benchmarks: 
     collator = make_collator(config, data, encoder)
     engine = Engine(encoder, config.objective, config.training, accelerator)
     hooks = Hooks(
-        evaluate=benchmarks.development(data.dev, config.data) if data.dev else None,
+        evaluate=benchmarks.development(data.dev, config.data, config.training.keep_best) if data.dev else None,
         keep=lambda state: save(config, encoder, data, state),
         state=lambda step: {"sampler": sampler.state_dict(step), "run_id": tracker.run_id, "settings": settings},
     )

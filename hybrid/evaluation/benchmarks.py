@@ -6,6 +6,7 @@ from pathlib import Path
 
 from hybrid.evaluation.config import BenchmarkConfig
 from hybrid.evaluation.evaluator import LoadedTask, evaluate_encoder, load_tasks
+from hybrid.runtime.errors import InputError, nearest
 
 
 class Benchmarks:
@@ -21,9 +22,24 @@ class Benchmarks:
         tasks = self.tasks if tasks is None else tasks
         return evaluate_encoder(encoder, list(tasks), self.folder / when, self.settings) if tasks else {}
 
-    def development(self, corpora: Sequence, config) -> Callable:
-        """Return a function of (encoder, step) that scores the held-out corpora of a `DataConfig`."""
+    def development(self, corpora: Sequence, config, best: str | None) -> Callable:
+        """Return a function of (encoder, step) that scores the held-out corpora of a `DataConfig`.
+
+        Raises InputError where `best`, by which the best weights are known, is no score of theirs that rises.
+        """
         from hybrid.evaluation.development import development_tasks
 
         tasks = development_tasks(corpora, config)
+        rising = [
+            f"{loaded.task.name}/{setting.name}/{measure}"
+            for loaded in tasks
+            for setting in loaded.task.settings
+            for measure in setting.measures
+            if not measure.startswith("rank_distance")
+        ]
+        if best and best not in rising:
+            raise InputError(
+                f"training.keep_best is {best}; expected a score of the development split of which more is better"
+                f"{nearest(best, rising)} (such as {rising[0]})."
+            )
         return lambda encoder, step: self.score(encoder, "dev", tasks)
