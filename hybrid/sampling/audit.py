@@ -24,7 +24,7 @@ class Audit:
     names: list[str]  # of the streams
     branches: list[dict]
     rows: np.ndarray  # int64 [W, S], the rows of each stream on each rank
-    languages: list[dict]  # epochs of each as query and as passage: rows by items that have it
+    languages: list[dict]  # epochs of each as query and as passage: rows by items that have one in it
     duplicates: float | None  # mean share of a global batch's rows whose group it has already; None: groups unknown
 
 
@@ -101,8 +101,10 @@ def _go_through(schedule: Schedule, turns: int) -> tuple[np.ndarray, np.ndarray]
 
 
 def _languages(mixture: Mixture, rows: np.ndarray) -> list[dict]:
-    items, found = mixture.language_items, {"language": mixture.languages, "items": mixture.language_items.tolist()}
-    for name, side in (("as query", mixture.query), ("as passage", mixture.passage)):
+    found = {"language": mixture.languages}
+    found |= {"queries": mixture.queries.tolist(), "passages": mixture.passages.tolist()}
+    sides = (("as query", mixture.query, mixture.queries), ("as passage", mixture.passage, mixture.passages))
+    for name, side, items in sides:
         found[name] = (np.bincount(side, weights=rows, minlength=len(items)) / np.maximum(items, 1)).tolist()
     return [dict(zip(found, row, strict=True)) for row in zip(*found.values(), strict=True)]
 

@@ -54,7 +54,9 @@ class Mixture:
             check_known(place, [code for entry in entries for code in entry.split(":")], self.languages)
         self.members, shares = [Members(layout, self.languages) for layout in layouts], config.kinds()
         sizes, self.kinds = np.stack([members.sizes for members in self.members]), tuple(shares)
-        self.language_items = sizes.diagonal(axis1=1, axis2=2).sum(axis=0)  # int64 [L], the items that have each
+        # int64 [L], the items that have a query, and those that have a passage, in each language
+        self.queries = sum(members.lengths @ members.asks for members in self.members)
+        self.passages = sum(members.lengths @ members.has for members in self.members)
         streams: list[tuple[int, ...]] = []
         branches = tuple(self._branch(kind, streams) for kind in self.kinds)
         self.root = Node((), parts(list(shares.values())), branches, mixes=config.form == "mixed")

@@ -65,6 +65,16 @@ def test_passes_epochs_and_what_is_left_out():
     assert found.duplicates == 0
 
 
+def test_epochs_are_of_the_items_that_have_a_query_or_a_passage_in_the_language():
+    """Queries in English alone, passages in German alone: no item has both in one language."""
+    data = layout("x", {"de": 0, "en": 0})
+    data.blocks = [(0, 1000, (1,), (0,))]
+    found = audit(Mixture(MixtureConfig(cross_lingual=1, form="single"), [data]), 16, 0, 1, 100)
+    german, english = found.languages
+    assert (english["queries"], english["passages"], english["as query"], english["as passage"]) == (1000, 0, 1.6, 0)
+    assert (german["queries"], german["passages"], german["as query"], german["as passage"]) == (0, 1000, 0, 1.6)
+
+
 def test_duplicate_groups_are_counted():
     of = Mixture(MixtureConfig(monolingual=1, form="single"), [layout("x", {"de": 40}, items_per_group=40)])
     assert audit(of, 10, 0, 1, 5).duplicates == 0.9
