@@ -19,7 +19,7 @@ from hybrid.runtime.launch import start
 from hybrid.runtime.logs import bad_input_told, log
 from hybrid.runtime.processes import Interrupted, on_main, rank, world_size
 from hybrid.runtime.tracking import Tracker
-from hybrid.sampling import HybridBatchSampler, Mixture, MixtureError
+from hybrid.sampling import HybridBatchSampler, Mixture, MixtureError, lanes_of
 from hybrid.training.ending import Ending
 from hybrid.training.folder import check_folder, mark_finished, open_folder
 from hybrid.training.report import before_and_after, flat, mixture_line, mixture_lines
@@ -32,6 +32,7 @@ def train(config: Config) -> None:
     benchmarks = Benchmarks(config.benchmark, config.folder / "results")
     settings = config.training
     accelerator = start(settings.precision, settings.seed, settings.deterministic, settings.stall_seconds)
+    lanes_of(config.mixture, settings.global_batch, world_size())  # before any data is read
     if config.benchmark.before and shards_weights(accelerator):
         raise InputError("benchmark.before is set, but ZeRO-3 spreads the weights before training; use evaluate.py.")
     with Ending(config.folder, config.training.stall_seconds) as ending:

@@ -15,7 +15,7 @@ from hybrid.models.config import ModelConfig
 from hybrid.runtime.errors import InputError, nearest
 from hybrid.runtime.tracking import TrackingConfig
 from hybrid.runtime.yaml_files import read_yaml
-from hybrid.sampling.config import MixtureConfig
+from hybrid.sampling import MixtureConfig, lanes_of
 from hybrid.training.config import ObjectiveConfig, TrainingConfig
 
 QUICKSTART = Path(__file__).parent / "recipes" / "quickstart.yaml"
@@ -155,6 +155,7 @@ def _check_across_rooms(config: Config) -> None:
         raise InputError(
             "benchmark.tasks is set, but benchmark.data_dir is not; give the folder that holds their files."
         )
+    lanes_of(config.mixture, config.training.global_batch)
     check_kinds(config.data, config.mixture, config.objective, config.model)
     if config.training.keep_best and config.data.dev is None:
         raise InputError("training.keep_best is set, but there is no development split; set data.dev.articles.")

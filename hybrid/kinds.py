@@ -1,18 +1,25 @@
 """Whether the kinds of a mixture fit the data sets, the loss and the encoder, and ranks fit: checks across rooms."""
 
+from hybrid.data.codeswitch_config import check_sets
 from hybrid.data.config import DataConfig
 from hybrid.models.config import ModelConfig
 from hybrid.runtime.errors import InputError
 from hybrid.runtime.logs import warn
 from hybrid.runtime.processes import gather_objects
-from hybrid.sampling.config import MixtureConfig
+from hybrid.sampling.config import MixtureConfig, check_known
 from hybrid.training.config import ObjectiveConfig
 
 SELF = "self_supervised"
 
 
 def check_kinds(data: DataConfig, mixture: MixtureConfig, objective: ObjectiveConfig, model: ModelConfig) -> None:
-    """Raise InputError where a kind draws from data that is not of its form, or settings contradict each other."""
+    """Raise InputError where a kind draws from data that is not of its form, or settings contradict each other; and it,
+    or MixtureError, where they name a data set that there is not."""
+    for kind, names in mixture.sets.items():
+        check_known(f"sets.{kind}", names, list(data.sets))
+    check_known("dataset_weights", mixture.dataset_weights, list(data.sets))
+    if data.codeswitch:
+        check_sets(data.codeswitch.sets, data.sets)
     drawn_by = {name: [kind for kind, names in mixture.sets.items() if name in names] for name in data.sets}
     for name, entry in data.sets.items():
         kinds = drawn_by[name]

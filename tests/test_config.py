@@ -55,6 +55,17 @@ def test_every_flag_says_what_it_means():
         (["--training.keep_best", "dev/multilingual/map"], "there is no development split"),
         (["--training.warmup_steps", "900"], "training.warmup_steps is 900"),
         (["--data.sets", "{own: {files: {no: a, en: b}}}"], "data.sets.own.files has the language False; write it in"),
+        (["--mixture.sets", '{"bitext": ["sampel"]}'], "mixture.sets.bitext names 'sampel', but the data has sample"),
+        (["--mixture.dataset_weights", '{"sampel": 1}'], "mixture.dataset_weights names 'sampel'"),
+        (["--mixture.lanes", "7"], "mixture.lanes is 7, which does not divide training.global_batch 64"),
+        (
+            ["--data.codeswitch", '{"sentences": true, "sets": ["sampel"]}'],
+            "data.codeswitch.sets names 'sampel', did you mean 'sample'",
+        ),
+        (
+            ["--data.sets.sample.passages_alone", "true", "--data.dev.articles", "1"],
+            "data.dev.articles is set, but no data set has questions",
+        ),
         (["--model.name", "x"], "model.name and model.from_scratch are both set"),
     ],
 )

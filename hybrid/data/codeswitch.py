@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from hybrid.data.codeswitch_check import check_words
+from hybrid.data.codeswitch_config import check_sets
 from hybrid.data.codeswitch_sentences import SentenceSwitch
 from hybrid.data.codeswitch_words import Replacement, WordSwitch
 from hybrid.data.config import DataConfig
@@ -31,7 +32,7 @@ class CodeSwitch:
         settings = config.codeswitch
         self.corpora = list(corpora)
         self.on = np.array([_is_switched(settings.sets, corpus) for corpus in corpora])
-        _check_sets(settings.sets, corpora)
+        check_sets(settings.sets, {corpus.name: corpus for corpus in corpora})
         self.sides = {"queries": ["query"], "passages": ["passage"], "both": list(SIDES)}[settings.sides]
         if settings.sentences:
             _check_translations(settings.languages, self.corpora)
@@ -102,20 +103,6 @@ def switched(text: str, replaced: list[Replacement]) -> str:
 
 def _is_switched(sets: list[str] | None, corpus: ParallelCorpus) -> bool:
     return corpus.name in sets if sets else not corpus.unlabelled
-
-
-def _check_sets(sets: list[str] | None, corpora: Sequence[ParallelCorpus]) -> None:
-    names = {corpus.name: corpus for corpus in corpora}
-    for name in sets or []:
-        if name not in names:
-            raise InputError(
-                f"data.codeswitch.sets names {name!r}{nearest(name, names)}; the data sets are {', '.join(names)}."
-            )
-        if names[name].unlabelled:
-            raise InputError(
-                f"data.codeswitch.sets names {name!r}, which is unlabelled text: its query and passage are one text "
-                "under two dropout masks, and would differ; take it out."
-            )
 
 
 def _check_translations(languages: list[str] | None, corpora: list[ParallelCorpus]) -> None:

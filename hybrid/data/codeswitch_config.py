@@ -1,9 +1,10 @@
 """What a recipe says about code-switching."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
-from hybrid.runtime.errors import InputError
+from hybrid.runtime.errors import InputError, nearest
 
 
 @dataclass
@@ -73,6 +74,24 @@ class CodeSwitchConfig:
                 raise InputError(
                     f"data.codeswitch.segmenters.{language} is {name!r}; expected MODULE:FUNCTION such as jieba:lcut."
                 )
+
+
+def check_sets(sets: list[str] | None, known: Mapping[str, Any]) -> None:
+    """Raise InputError where data.codeswitch.sets names no data set, or one that is `unlabelled`.
+
+    Args:
+        known: data sets by name, as they are configured or read.
+    """
+    for name in sets or []:
+        if name not in known:
+            raise InputError(
+                f"data.codeswitch.sets names {name!r}{nearest(name, known)}; the data sets are {', '.join(known)}."
+            )
+        if known[name].unlabelled:
+            raise InputError(
+                f"data.codeswitch.sets names {name!r}, which is unlabelled text: its query and passage are one text "
+                "under two dropout masks, and would differ; take it out."
+            )
 
 
 def pair_of(name: str, place: str) -> tuple[str, str]:

@@ -176,6 +176,10 @@ class DataConfig:
             for name, config in sets.items():
                 if isinstance(config, DatasetConfig):
                     config.check(f"{place}.{name}")
+        if self.dev and self.dev.articles and not any(entry.has_questions for entry in self.sets.values()):
+            raise InputError(
+                "data.dev.articles is set, but no data set has questions to hold out; set data.dev to null."
+            )
         if self.hard_negatives < 0:
             raise InputError(f"data.hard_negatives is {self.hard_negatives}; give 0 or more.")
         if self.hard_negatives and self.negatives == "sentences" and self.passage == "paragraph":

@@ -176,8 +176,6 @@ def _build(folder: Path, config: DataConfig) -> None:
         check_apart(corpus, place, list(train.values()), known, config.dev.level)
         corpus = build.fewer(corpus, min(config.dev.max_items, entry.max_items or len(corpus)), config.dev.seed)
         dev.append(build.save(corpus, "dev", place))
-    if config.dev and config.dev.articles and not dev:
-        raise InputError("data.dev.articles is set, but no data set has questions to hold out; set data.dev to null.")
     for corpus in train.values():
         build.warn_of_groups(corpus)
     train = [build.save(corpus, "train", f"data.sets.{name}") for name, corpus in train.items()]

@@ -8,7 +8,7 @@ from math import gcd
 
 import numpy as np
 
-from hybrid.sampling.config import MixtureError
+from hybrid.sampling.config import MixtureConfig, MixtureError
 from hybrid.sampling.keyed import hash64, key, permute
 from hybrid.sampling.mixture import Mixture, Node
 from hybrid.sampling.schedule import Schedule
@@ -47,12 +47,11 @@ class HybridBatchSampler:
 
     def __post_init__(self) -> None:
         of, config = self.mixture, self.mixture.config
-        unit = config.unit or ("global" if config.form == "single" else "lane")
-        self.lanes = 1 if unit == "global" else config.lanes or gcd(self.global_batch, 8)
+        self.lanes = lanes_of(config, self.global_batch, self.world_size)
         self.lane_rows = self.global_batch // self.lanes
         self.shared = config.form == "hybrid"  # whether batches are drawn once for all lanes, only rows by each
         self.chunk = np.where(of.single, self.lane_rows, 1)  # int64 [S]: rows of a stream that a lane draws together
-        self._check()
+        self._check_sizes()
         here = self.global_batch // self.world_size
         first, end = self.rank * here, (self.rank + 1) * here
         self.own_lanes = range(first // self.lane_rows, -(-end // self.lane_rows))
@@ -152,21 +151,8 @@ class HybridBatchSampler:
     def _schedule(self, node: Node, lane: int) -> Schedule:
         return Schedule(node.parts, key(self.seed, "schedule", lane, node.path), self.mixture.config.schedule)
 
-    def _check(self) -> None:
-        of, batch, lanes, ranks = self.mixture, self.global_batch, self.lanes, self.world_size
-        if batch < 1 or batch % lanes:
-            raise MixtureError(
-                f"mixture.lanes is {lanes}, which does not divide training.global_batch {batch}; set lanes to one of "
-                f"{_divisors(batch)}."
-            )
-        name, whole = ("training.global_batch", batch) if lanes == 1 else ("mixture.lanes", lanes)
-        if whole % ranks:
-            fits = " or ".join(str(value) for value in (whole // ranks * ranks, (whole // ranks + 1) * ranks) if value)
-            raise MixtureError(
-                f"{ranks} processes do not divide {name} {whole}; start one of {_divisors(whole)} processes, or set "
-                f"{name} to a multiple of {ranks} such as {fits}."
-            )
-        needed = self.chunk * lanes
+    def _check_sizes(self) -> None:
+        of, needed = self.mixture, self.chunk * self.lanes
         small = np.flatnonzero(of.domain < needed)
         if small.size:
             which = [f"{of.name(s)} ({of.domain[s]})" for s in small[:10].tolist()]
@@ -175,6 +161,26 @@ class HybridBatchSampler:
                 f"takes: {', '.join(which)}; set mixture.min_items to {needed[small[0]]} to leave them out, or a "
                 "smaller training.global_batch, or mixture.form to mixed, or merge data sets, or exclude languages."
             )
+
+
+def lanes_of(config: MixtureConfig, batch: int, ranks: int = 1) -> int:
+    """Return the number of lanes of a global batch; needs no data. Raises MixtureError where lanes do not divide the
+    batch, or ranks the lanes (the batch where there is one lane)."""
+    unit = config.unit or ("global" if config.form == "single" else "lane")
+    lanes = 1 if unit == "global" else config.lanes or gcd(batch, 8)
+    if batch < 1 or batch % lanes:
+        raise MixtureError(
+            f"mixture.lanes is {lanes}, which does not divide training.global_batch {batch}; set lanes to one of "
+            f"{_divisors(batch)}."
+        )
+    name, whole = ("training.global_batch", batch) if lanes == 1 else ("mixture.lanes", lanes)
+    if whole % ranks:
+        fits = " or ".join(str(value) for value in (whole // ranks * ranks, (whole // ranks + 1) * ranks) if value)
+        raise MixtureError(
+            f"{ranks} processes do not divide {name} {whole}; start one of {_divisors(whole)} processes, or set "
+            f"{name} to a multiple of {ranks} such as {fits}."
+        )
+    return lanes
 
 
 def _divisors(whole: int) -> str:

@@ -6,7 +6,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from hybrid.sampling import HybridBatchSampler, Mixture, MixtureConfig, MixtureError
+from hybrid.sampling import HybridBatchSampler, Mixture, MixtureConfig, MixtureError, lanes_of
 from tests.sampling.synthetic import layout
 
 ALL = layout("all", {"de en fr": 60, "de en": 40, "en": 100})
@@ -259,3 +259,16 @@ def test_ranks_that_do_not_divide_are_refused_with_those_that_do():
 def test_groups_are_needed_where_they_are_to_be_unique():
     assert "has no groups" in refusal({"unique_groups": True, "form": "single"})
     assert "mixture.form to single" in refusal({"unique_groups": True, "form": "mixed"})
+
+
+@pytest.mark.parametrize(
+    ("settings", "ranks", "told"),
+    [
+        ({"lanes": 7}, 1, "mixture.lanes is 7, which does not divide training.global_batch 64"),
+        ({}, 3, "3 processes do not divide mixture.lanes 8"),
+        ({"form": "single"}, 5, "5 processes do not divide training.global_batch 64"),
+    ],
+)
+def test_lanes_and_ranks_are_refused_by_the_recipe_alone(settings, ranks, told):
+    with pytest.raises(MixtureError, match=told):
+        lanes_of(MixtureConfig(**settings), 64, ranks)
