@@ -1,5 +1,6 @@
 """Answer the research questions by runs: `python -m hybrid.studies run NAME [--scale tiny|small|full] [--seeds 3]`."""
 
+import signal
 import sys
 from pathlib import Path
 
@@ -109,8 +110,8 @@ def run(study: Study, choice: Choice, given: Namespace) -> int:
     jobs = resolve(study, choice)
     for job in jobs:
         check_same(job)
-    prepare(study, choice)
-    with locked(choice), Parent(study, choice) as parent:
+    with locked(choice) as lock, Parent(study, choice) as parent:
+        prepare(study, choice)
         tags = parent.tags()
         jobs = [with_tags(job, tags | {"arm": job.arm}) for job in jobs]
         if given.print_commands:
@@ -118,7 +119,7 @@ def run(study: Study, choice: Choice, given: Namespace) -> int:
                 if not job.done():
                     log(" && ".join(map(shown, commands(job, choice, accelerate))))
             return 0
-        failed = run_all(jobs, choice, accelerate)
+        failed = run_all(jobs, choice, accelerate, lock)
         if any(job.done() for job in jobs):
             write_report(study, choice, given, parent)
     if failed:
@@ -152,7 +153,11 @@ def main(arguments: list[str] | None = None) -> None:
         if given.subcommand == "show":
             return show(study, choice)
         if given.subcommand == "run":
-            sys.exit(run(study, choice, options))
+            try:
+                sys.exit(run(study, choice, options))
+            except KeyboardInterrupt:
+                log("interrupted; the same command goes on.")
+                sys.exit(128 + signal.SIGINT)
         write_report(study, choice, options)
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from hybrid.runtime.logs import warn
@@ -47,10 +48,12 @@ class Parent:
 
 
 def journal(folder: Path) -> tuple[dict[str, str], float]:
-    """Return the parameters that a run logged, and the seconds from its first to its last event."""
+    """Return the parameters that a run logged, and the seconds that it ran: of a run that was interrupted and gone on
+    with, without what lay between."""
     path = folder / JOURNAL
     if not path.exists():
         return {}, 0.0
     events = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     values = {key: value for event in events if event["kind"] == "params" for key, value in event["values"].items()}
-    return values, (events[-1]["time"] - events[0]["time"]) / 1000
+    parts = ((a, b) for a, b in pairwise(events) if b["kind"] != "begin" and a["kind"] != "end")
+    return values, sum(b["time"] - a["time"] for a, b in parts) / 1000

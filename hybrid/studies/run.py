@@ -3,6 +3,7 @@
 import fcntl
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -10,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import IO
 
 import yaml
 
@@ -85,20 +87,29 @@ def shown(arguments: Sequence[str]) -> str:
 
 
 @contextmanager
-def locked(choice: Choice) -> Iterator[None]:
-    """Keep other commands from running the same study's runs; raises InputError where one does."""
+def locked(choice: Choice) -> Iterator[int]:
+    """Keep other commands from running the same study's runs; raises InputError where one does.
+
+    Yields the lock's file descriptor: a run that has it too keeps the lock when this command is killed before it.
+    """
     folder = ROOT / choice.runs
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / ".lock", "w", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise InputError(f"{folder}: another command runs this study there; wait for it to end.") from None
-        yield
+            raise InputError(
+                f"{folder}: another command runs this study there, or a run that one left; wait for it to end."
+            ) from None
+        yield file.fileno()
 
 
-def run_all(jobs: Sequence[Job], choice: Choice, accelerate: str) -> list[str]:
-    """Run what is not done, one after the other, and return the names of the runs that failed."""
+def run_all(jobs: Sequence[Job], choice: Choice, accelerate: str, lock: int) -> list[str]:
+    """Run what is not done, one after the other, and return the names of the runs that failed.
+
+    SIGTERM is taken as Ctrl-C: the run is asked to stop, which saves a checkpoint, and KeyboardInterrupt goes on.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     failed, seconds = [], []
     left = [job for job in jobs if not job.done()]
     for number, job in enumerate(left, 1):
@@ -106,7 +117,7 @@ def run_all(jobs: Sequence[Job], choice: Choice, accelerate: str) -> list[str]:
         rest = f", about {sum(seconds) / len(seconds) * (len(left) - number + 1) / 60:.0f} min left" if seconds else ""
         log(f"{about}{rest}; log: {log_file(job, choice)}")
         start = time.monotonic()
-        if _run(job, choice, accelerate):
+        if _run(job, choice, accelerate, lock):
             seconds.append(time.monotonic() - start)
             log(f"{job.name}: done in {seconds[-1]:.0f} s")
         else:
@@ -114,7 +125,7 @@ def run_all(jobs: Sequence[Job], choice: Choice, accelerate: str) -> list[str]:
     return failed
 
 
-def _run(job: Job, choice: Choice, accelerate: str) -> bool:
+def _run(job: Job, choice: Choice, accelerate: str, lock: int) -> bool:
     for arguments in commands(job, choice, accelerate):
         path = log_file(job, choice)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -122,11 +133,22 @@ def _run(job: Job, choice: Choice, accelerate: str) -> bool:
             file.write(f"{shown(arguments)}\n")
             file.flush()
             command = [sys.executable, "-m", "accelerate.commands.accelerate_cli", *arguments]
-            done = subprocess.run(command, cwd=ROOT, stdout=file, stderr=subprocess.STDOUT, check=False)
-        if done.returncode:
-            log(f"{job.name}: failed with status {done.returncode}: {_last_words(path)}")
+            status = launched(command, file, lock)
+        if status:
+            log(f"{job.name}: failed with status {status}: {_last_words(path)}")
             return False
     return job.done()
+
+
+def launched(command: Sequence[str], output: IO[str], lock: int) -> int:
+    """Run a command that holds the lock too, and return its status; it is asked to stop where this one is."""
+    process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT, pass_fds=(lock,))
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        process.terminate()
+        process.wait()
+        raise
 
 
 def _last_words(path: Path) -> str:

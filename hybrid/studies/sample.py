@@ -61,8 +61,15 @@ def sampled(source: Path, target: Path, every: Mapping[str, int], tasks: Sequenc
                     _copy(source / name / path, folder / path, step)
     write_json(target / MANIFEST, known)
     for name in {Path(find_task(task).folder).parts[0] for task in tasks} - set(every):
-        if not (target / name).is_symlink():
-            (target / name).symlink_to((source / name).resolve())
+        _link(target / name, (source / name).resolve())
+
+
+def _link(path: Path, to: Path) -> None:
+    """Make `path` a link to a folder, also where it was one to another: HYBRID_DATA may have moved."""
+    if path.is_symlink() and path.readlink() != to:
+        path.unlink()
+    if not path.is_symlink():
+        path.symlink_to(to)
 
 
 def _digests(folder: Path) -> dict[str, str]:

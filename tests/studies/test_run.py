@@ -3,8 +3,10 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from mlflow.tracking import MlflowClient
 
 from hybrid.runtime.errors import InputError
 from hybrid.studies.jobs import Choice, resolve
+from hybrid.studies.record import journal
 from hybrid.studies.run import commands, locked, log_file, shown
 from hybrid.studies.study import read_study
 from tests.launch import ROOT, environment
@@ -143,3 +146,49 @@ def test_two_commands_never_run_the_same_runs_at_once(choice):
         pass
     with locked(choice):
         assert os.path.exists(choice.runs / ".lock")
+
+
+def alive(pid: int) -> bool:
+    return Path(f"/proc/{pid}/stat").exists() and Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
+
+
+COMMAND = """
+import signal, sys
+from pathlib import Path
+from hybrid.studies.jobs import Choice
+from hybrid.studies.run import launched, locked
+signal.signal(signal.SIGTERM, signal.default_int_handler)
+runs = Path(sys.argv[1])
+with locked(Choice("tiny", runs, 1)) as lock, open(runs / "log", "w") as log:
+    launched([sys.executable, "-c", "import os, time; print(os.getpid(), flush=True); time.sleep(600)"], log, lock)
+"""
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGKILL"])
+def test_a_command_that_is_ended_ends_its_run_or_leaves_it_the_lock(choice, name):
+    """Else the next command would remove the folder of a run that is still training."""
+    command = subprocess.Popen([sys.executable, "-c", COMMAND, str(choice.runs)], cwd=ROOT, stderr=subprocess.DEVNULL)
+    log, deadline = choice.runs / "log", time.monotonic() + 60
+    while not (log.exists() and log.read_text().strip()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    run = int(log.read_text())
+    command.send_signal(signal.Signals[name])
+    command.wait(30)
+    if name == "SIGKILL":
+        with pytest.raises(InputError, match="a run that one left"), locked(choice):
+            pass
+        os.kill(run, signal.SIGKILL)
+        deadline = time.monotonic() + 10
+        while alive(run) and time.monotonic() < deadline:
+            time.sleep(0.05)
+    assert not alive(run)
+    with locked(choice):
+        pass
+
+
+def test_pauses_between_the_parts_of_a_run_are_no_running_time(tmp_path):
+    events = [("begin", 0), ("params", 1), ("metrics", 60), ("begin", 5000), ("metrics", 5030), ("end", 5040)]
+    events += [("metrics", 9000)]  # added by an evaluation
+    lines = [json.dumps({"kind": kind, "time": 1000 * time, "values": {"a": "1"}}) for kind, time in events]
+    (tmp_path / "tracking.jsonl").write_text("\n".join(lines))
+    assert journal(tmp_path) == ({"a": "1"}, 100.0)

@@ -62,6 +62,14 @@ def test_a_sample_is_made_once_and_another_one_is_refused(source, tmp_path):
         sampled(source, target, {"xquad-r": 2}, ["xquad-r"])
 
 
+def test_links_follow_the_folder_of_the_data_sets(source, tmp_path):
+    sampled(source, tmp_path / "data", {}, ["xquad-r"])
+    moved = source.rename(tmp_path / "moved")
+    for _ in range(2):
+        sampled(moved, tmp_path / "data", {}, ["xquad-r"])
+        assert (tmp_path / "data" / "xquad-r").resolve() == (moved / "xquad-r").resolve()
+
+
 def test_packed_files_are_sampled_and_stay_packed(source, tmp_path):
     with gzip.open(source / "xquad-r" / "dev.en.json.gz", "wt") as file:
         json.dump({"data": [article(number, "en") for number in range(5)]}, file)
