@@ -1,7 +1,7 @@
 """Plain text with one sentence (or passage) a line: unlabelled, or translations line by line."""
 
 from collections.abc import Iterator
-from itertools import groupby
+from itertools import groupby, islice, repeat
 
 from hybrid.data.config import DatasetConfig
 from hybrid.data.files import expand, read_all_lines
@@ -59,14 +59,10 @@ def _texts(
     path: str, config: DatasetConfig, documents: list[str] | None
 ) -> Iterator[tuple[int, list[str], str | None]]:
     """Yield the number of the first line, the lines, and the document of each text."""
-    lines = list(read_all_lines(path))
-    names = documents or [None] * len(lines)
-    size, start = config.lines_per_text, 0
-    for name, own in groupby(names):
-        stop = start + sum(1 for _ in own)
-        for first in range(start, stop, size):
-            yield first + 1, lines[first : min(first + size, stop)], name
-        start = stop
+    lines = enumerate(zip(read_all_lines(path), documents or repeat(None), strict=False), 1)
+    for name, own in groupby(lines, key=lambda each: each[1][1]):
+        while part := list(islice(own, config.lines_per_text)):
+            yield part[0][0], [line for _, (line, _) in part], name
 
 
 def passages_alone(rows: Iterator[Row]) -> Iterator[Row]:

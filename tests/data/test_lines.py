@@ -5,9 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from hybrid.data import lines as lines_module
 from hybrid.data.collate import Collator
 from hybrid.data.config import DataConfig, DatasetConfig, DevConfig
 from hybrid.data.load import load_corpora
+from hybrid.data.report import Report
 from hybrid.data.store import token_store
 from hybrid.runtime.errors import InputError
 from tests.data.test_collate import PREFIXES, every_row, split
@@ -148,3 +150,20 @@ def test_what_is_held_out_of_questions_is_not_trained_on_as_plain_text(tmp_path)
 def test_settings_of_a_set_that_make_no_sense_are_refused(entry, told):
     with pytest.raises(InputError, match=told):
         DataConfig(sets={"own": DatasetConfig(files="x", **entry)})
+
+
+def test_a_file_of_lines_is_never_in_memory_as_a_whole(tmp_path, monkeypatch):
+    """The first text is there when no more than its lines were read."""
+    read = []
+
+    def lines(path: str):
+        for number in range(9):
+            read.append(number)
+            yield f"Line {number}."
+
+    monkeypatch.setattr(lines_module, "read_all_lines", lines)
+    config = DatasetConfig(format="lines", files={"en": "x"}, lines_per_text=2)
+    rows = lines_module.line_rows("x", "en", config, None, Report("x"))
+    assert next(rows).query == "Line 0.\nLine 1."
+    assert len(read) <= 3
+    assert [row.query for row in rows][-1] == "Line 8."
