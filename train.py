@@ -29,9 +29,9 @@ from hybrid.training.zero import shards_weights
 def train(config: Config) -> None:
     """From a configuration to a trained, saved and scored encoder. Every rank runs this."""
     check_folder(config.folder, config.training.copies, config.resume, config.overwrite)
-    benchmarks = Benchmarks(config.benchmark, config.folder / "results")
     settings = config.training
     accelerator = start(settings.precision, settings.seed, settings.deterministic, settings.stall_seconds)
+    benchmarks = Benchmarks(config.benchmark, config.folder / "results")
     lanes_of(config.mixture, settings.global_batch, world_size())  # before any data is read
     if config.benchmark.before and shards_weights(accelerator):
         raise InputError("benchmark.before is set, but ZeRO-3 spreads the weights before training; use evaluate.py.")
