@@ -7,7 +7,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from hybrid.data.cache import FORM, built_once, cache_folder
+from hybrid.data.cache import FORM, built_once, cache_folder, counted
 from hybrid.data.files import parse_json, read_lines
 from hybrid.data.texts import IDS, PlainTextWriter, Texts
 from hybrid.runtime.errors import InputError
@@ -45,7 +45,7 @@ def read_corpus(paths: Sequence[Path]) -> tuple[Texts, Texts]:
 def _store(folder: Path, paths: Sequence[Path]) -> None:
     ids, texts = PlainTextWriter(folder, IDS), PlainTextWriter(folder)
     for path in paths:
-        for name, title, text in _json(path) if ".json" in path.name else _tabs(path):
+        for name, title, text in counted(_json(path) if ".json" in path.name else _tabs(path)):
             try:
                 ids.add(name)
                 texts.add(f"{title}\n{text}" if title else text)
