@@ -157,7 +157,8 @@ import signal, sys
 from pathlib import Path
 from hybrid.studies.jobs import Choice
 from hybrid.studies.run import launched, locked
-signal.signal(signal.SIGTERM, signal.default_int_handler)
+for number in (signal.SIGTERM, signal.SIGINT):  # a shell that starts jobs behind it ignores SIGINT for them
+    signal.signal(number, signal.default_int_handler)
 runs = Path(sys.argv[1])
 with locked(Choice("tiny", runs, 1)) as lock, open(runs / "log", "w") as log:
     launched([sys.executable, "-c", "import os, time; print(os.getpid(), flush=True); time.sleep(600)"], log, lock)
