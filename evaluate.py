@@ -26,7 +26,7 @@ from hybrid.evaluation.tracked import Target, run_targets
 from hybrid.models.config import ModelConfig
 from hybrid.models.load import load_encoder
 from hybrid.runtime.errors import InputError
-from hybrid.runtime.interruption import FAREWELL_SECONDS, INTERRUPTED, leave, listen
+from hybrid.runtime.interruption import FAREWELL_SECONDS, INTERRUPTED, leave, listen, run_to_end
 from hybrid.runtime.launch import start
 from hybrid.runtime.logs import bad_input_told, log
 from hybrid.runtime.processes import Interrupted, barrier, no_boundaries, stop_reason
@@ -71,7 +71,6 @@ def evaluate(arguments: Namespace) -> None:
     tasks = load_tasks(arguments.tasks, arguments.data_dir)
     for target in targets:
         evaluate_target(target, tasks, arguments, accelerator.device)
-    accelerator.end_training()
 
 
 def evaluate_target(target: Target, tasks: list[LoadedTask], arguments: Namespace, device) -> None:
@@ -125,4 +124,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_to_end(main)

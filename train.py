@@ -14,7 +14,7 @@ from hybrid.models.save import save_encoder
 from hybrid.runtime.environment import environment
 from hybrid.runtime.errors import InputError
 from hybrid.runtime.files import atomic_file, disk_fault, write_json
-from hybrid.runtime.interruption import INTERRUPTED, leave, listen
+from hybrid.runtime.interruption import INTERRUPTED, leave, listen, run_to_end
 from hybrid.runtime.launch import start
 from hybrid.runtime.logs import bad_input_told, log
 from hybrid.runtime.processes import Interrupted, on_main, rank, world_size
@@ -47,7 +47,6 @@ def train(config: Config) -> None:
         encoder = run(config, data, sampler, encoder, benchmarks, accelerator, ending)
         after = benchmarks.score(encoder, "after")
         finish(config, data, before, after, tracker)
-    accelerator.end_training()
 
 
 def check(config: Config) -> bool:
@@ -216,4 +215,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_to_end(main)

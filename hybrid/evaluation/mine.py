@@ -25,6 +25,7 @@ from hybrid.evaluation.search import search
 from hybrid.models.config import ModelConfig
 from hybrid.models.load import load_encoder
 from hybrid.runtime.files import atomic_file, write_json
+from hybrid.runtime.interruption import run_to_end
 from hybrid.runtime.launch import start
 from hybrid.runtime.logs import bad_input_told, log
 from hybrid.runtime.processes import barrier, is_main
@@ -118,4 +119,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_to_end(main)

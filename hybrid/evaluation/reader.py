@@ -22,6 +22,7 @@ from hybrid.evaluation.answers import exact_match, f1
 from hybrid.evaluation.reading import ABOUT, Reader, cut
 from hybrid.runtime.errors import InputError
 from hybrid.runtime.files import atomic_folder, write_json
+from hybrid.runtime.interruption import run_to_end
 from hybrid.runtime.launch import start
 from hybrid.runtime.logs import bad_input_told, log
 from hybrid.runtime.processes import barrier, is_main
@@ -192,4 +193,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_to_end(main)

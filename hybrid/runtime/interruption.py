@@ -4,15 +4,17 @@ The launcher forwards SIGTERM to its ranks, Slurm and terminals signal the launc
 that is killed forwards nothing: so signals in quick succession are one, and a launcher that is gone counts as a signal.
 """
 
+import atexit
 import os
 import select
 import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import NoReturn
 
-from hybrid.runtime.processes import ask_to_stop
+from hybrid.runtime.processes import ask_to_stop, leave_group, world_size
 
 INTERRUPTED = 75
 """Exit status of a rank that was asked to stop and has saved what it could (EX_TEMPFAIL: run it again)."""
@@ -53,6 +55,29 @@ def leave(status: int) -> NoReturn:
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     sys.exit(status)
+
+
+def run_to_end(command: Callable[..., object], *arguments: object) -> None:
+    """Do all that a process is for; each of several processes ends here, with its status.
+
+    Where the interpreter ends instead, a thread of torch.distributed that still gives back a Python object is ended
+    inside C++ code, which aborts the process, its work done or not. (No context manager: it would hold the frames of
+    an exception, and with them workers that the exit functions wait for.)
+    """
+    status = 0
+    try:
+        command(*arguments)
+    except SystemExit as error:
+        if not isinstance(error.code, int) or world_size() == 1:
+            raise
+        status = error.code
+    if world_size() > 1:
+        if not status:
+            leave_group()
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
 
 
 def _leave_to_thread(*_) -> None:

@@ -87,6 +87,12 @@ def is_main() -> bool:
     return rank() == 0
 
 
+def leave_group() -> None:
+    """Let go of the other processes; there is no collective call after it."""
+    if group := _group():
+        group.destroy_process_group()
+
+
 def barrier() -> None:
     """Wait until all processes are here."""
     stop = _any_rank(_Stop.reason is not None and not _Stop.held)

@@ -15,6 +15,7 @@ import torch
 from hybrid.data.batch import Batch
 from hybrid.models import ModelConfig
 from hybrid.models.load import load_encoder
+from hybrid.runtime.interruption import run_to_end
 from hybrid.runtime.launch import start
 from hybrid.runtime.logs import log
 from hybrid.runtime.ragged import Ragged
@@ -82,4 +83,4 @@ def main(model: str, pairs: int = 48, chunk: int = 2048, steps: int = 5) -> None
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], *map(int, sys.argv[2:]))
+    run_to_end(main, sys.argv[1], *map(int, sys.argv[2:]))

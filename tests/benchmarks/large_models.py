@@ -23,6 +23,7 @@ from hybrid.data.batch import Batch
 from hybrid.models import ModelConfig
 from hybrid.models.backbone import build
 from hybrid.models.encoder import Encoder
+from hybrid.runtime.interruption import run_to_end
 from hybrid.runtime.launch import start
 from hybrid.runtime.processes import gather_objects, is_main
 from hybrid.runtime.ragged import Ragged
@@ -73,7 +74,6 @@ def main() -> None:
             f"{2 * given.rows} pairs of at most {given.tokens} tokens: {np.median(seconds[1:]):.1f} s a step (median "
             f"of {given.steps} after the first), peak memory of the ranks {peaks[0]:.1f} + {peaks[1]:.1f} GB"
         )
-    accelerator.end_training()
 
 
 def random_batch(step: int, rows: int, longest: int, vocabulary: int, rank: int) -> Batch:
@@ -100,4 +100,4 @@ def random_batch(step: int, rows: int, longest: int, vocabulary: int, rank: int)
 
 
 if __name__ == "__main__":
-    main()
+    run_to_end(main)

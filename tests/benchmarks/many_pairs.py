@@ -20,6 +20,7 @@ from hybrid.data.batch import Batch
 from hybrid.models import FromScratch, ModelConfig
 from hybrid.models.backbone import build, described
 from hybrid.models.encoder import Encoder, chunks
+from hybrid.runtime.interruption import run_to_end
 from hybrid.runtime.launch import start
 from hybrid.runtime.logs import log
 from hybrid.runtime.processes import gather_objects, world_size
@@ -91,4 +92,4 @@ def main(pairs: int = 4096, tokens: int = 4096) -> None:
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    run_to_end(main, *map(int, sys.argv[1:]))

@@ -11,6 +11,7 @@ import yaml
 
 from hybrid.config import read_config
 from hybrid.data.load import load_corpora
+from hybrid.runtime.interruption import run_to_end
 from hybrid.runtime.launch import start
 from hybrid.runtime.processes import gather_objects, is_main
 from hybrid.training.batches import make_batches
@@ -75,7 +76,11 @@ def main(given: dict) -> dict:
     }
 
 
-if __name__ == "__main__":
+def run() -> None:
     result = main(json.loads(sys.argv[1]))
     if is_main():
         print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    run_to_end(run)

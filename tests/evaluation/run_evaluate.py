@@ -10,6 +10,7 @@ from pathlib import Path
 
 import evaluate
 from hybrid.evaluation import encoding, vectors
+from hybrid.runtime.interruption import run_to_end
 from hybrid.runtime.logs import log
 from tests.launched import note_pid
 
@@ -32,8 +33,12 @@ def never_ending(usual):
     return encode
 
 
-if __name__ == "__main__":
+def main() -> None:
     note_pid(Path(sys.argv.pop(1)), f"rank-{os.environ['RANK']}")
     vectors._FEWEST_ROWS = SHARD
     encoding._encode_shard = never_ending(encoding._encode_shard)
     evaluate.main()
+
+
+if __name__ == "__main__":
+    run_to_end(main)

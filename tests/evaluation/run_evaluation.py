@@ -14,6 +14,7 @@ from hybrid.evaluation.task import THREE_SETTINGS, Task
 from hybrid.models import ModelConfig
 from hybrid.models.load import load_encoder
 from hybrid.runtime.files import write_json
+from hybrid.runtime.interruption import run_to_end
 from hybrid.runtime.launch import start
 from hybrid.runtime.processes import rank, world_size
 from tests.evaluation.conftest import made_paragraphs
@@ -39,6 +40,10 @@ def evaluate(model: str, folder: Path) -> None:
     )
 
 
-if __name__ == "__main__":
+def main() -> None:
     start("fp32")
     evaluate(sys.argv[1], Path(sys.argv[2]))
+
+
+if __name__ == "__main__":
+    run_to_end(main)

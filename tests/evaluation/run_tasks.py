@@ -8,6 +8,7 @@ from hybrid.evaluation.evaluator import evaluate_encoder, load_tasks
 from hybrid.models import ModelConfig
 from hybrid.models.load import load_encoder
 from hybrid.runtime.files import write_json
+from hybrid.runtime.interruption import run_to_end
 from hybrid.runtime.launch import start
 from hybrid.runtime.processes import rank, world_size
 
@@ -23,6 +24,10 @@ def score(model: str, reader: str, data: str, folder: Path) -> None:
     write_json(folder / f"metrics.{rank()}.json", {"world_size": world_size(), "metrics": metrics})
 
 
-if __name__ == "__main__":
+def main() -> None:
     start("fp32")
     score(*sys.argv[1:4], Path(sys.argv[4]))
+
+
+if __name__ == "__main__":
+    run_to_end(main)

@@ -9,6 +9,7 @@ os.environ.setdefault("HYBRID_DATA", "nowhere")
 from accelerate.state import AcceleratorState
 
 from hybrid.config import read_config
+from hybrid.runtime.interruption import run_to_end
 from hybrid.runtime.processes import world_size
 from train import train
 
@@ -28,4 +29,4 @@ def main(out: str, names: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2:])
+    run_to_end(main, sys.argv[1], sys.argv[2:])

@@ -2,12 +2,14 @@
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 
 from hybrid.runtime import launch
 from hybrid.runtime.errors import InputError
 from tests.launch import ROOT
+from tests.launch import launch as launch_script
 
 FILES = sorted((ROOT / "accelerate_configs").glob("*.yaml"))
 READMES = [ROOT / "README.md", *sorted((ROOT / "hybrid").glob("*/README.md"))]
@@ -30,6 +32,14 @@ def test_readmes_name_no_launch_file_or_recipe_that_is_not_there():
     shipped = {name for name in named if name.startswith(("accelerate_configs/", "ds_configs/", "hybrid/recipes/"))}
     assert len(shipped) > 10
     assert not [name for name in shipped if "RECIPE" not in name and not (ROOT / name).exists()]
+
+
+def test_a_job_that_is_done_leaves_no_thread_of_the_process_group_to_an_ending_interpreter():
+    printed = launch_script(Path(__file__).parent / "run_end.py").splitlines()
+    assert sorted(line for line in printed if line.endswith("exit functions")) == [
+        f"rank {rank} of 2 called its exit functions" for rank in range(2)
+    ]
+    assert not [line for line in printed if "taken apart" in line]
 
 
 class Alone:

@@ -8,6 +8,7 @@ import torch.distributed as dist
 from accelerate import Accelerator
 from torch.utils.data import DataLoader, Dataset
 
+from hybrid.runtime.interruption import run_to_end
 from hybrid.sampling import HybridBatchSampler, Rows
 from tests.sampling.synthetic import small_sampler
 
@@ -58,8 +59,7 @@ def main() -> None:
         assert all((a == b).all() for a, b in zip(joined(list(loader(again, 1, "fork"))), alone[5:], strict=True)), form
     if rank == 0:
         print("two processes hold the batches of one")
-    dist.destroy_process_group()
 
 
 if __name__ == "__main__":
-    main()
+    run_to_end(main)

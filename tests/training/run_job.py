@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from hybrid.runtime.errors import InputError
-from hybrid.runtime.interruption import listen
+from hybrid.runtime.interruption import listen, run_to_end
 from hybrid.runtime.launch import start
 from hybrid.runtime.logs import log, progress
 from hybrid.runtime.processes import barrier, rank, world_size
@@ -123,9 +123,13 @@ def train(folder: Path, place: str, steps: int) -> None:
         log(f"weights {sum(float(value.double().abs().sum()) for value in state.values())!r}")
 
 
-if __name__ == "__main__":
+def main() -> None:
     listen()
     try:
         train(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))
     except InputError as error:
         sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    run_to_end(main)

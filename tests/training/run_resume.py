@@ -14,6 +14,7 @@ from pathlib import Path
 
 from accelerate.state import AcceleratorState
 
+from hybrid.runtime.interruption import run_to_end
 from hybrid.runtime.launch import start
 from hybrid.runtime.processes import gather_objects, is_main, on_main, rank, world_size
 from hybrid.runtime.tracking import Tracker, TrackingConfig
@@ -167,4 +168,4 @@ def main(folder: Path, world: int, kinds: list[str], tasks: list) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), json.loads(sys.argv[3]), json.loads(sys.argv[4]))
+    run_to_end(main, Path(sys.argv[1]), int(sys.argv[2]), json.loads(sys.argv[3]), json.loads(sys.argv[4]))

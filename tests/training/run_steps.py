@@ -14,6 +14,7 @@ import torch.distributed as group
 from accelerate.state import AcceleratorState
 
 from hybrid.runtime.errors import InputError
+from hybrid.runtime.interruption import run_to_end
 from hybrid.runtime.launch import start
 from hybrid.runtime.processes import gather_objects, is_main, rank, world_size
 from hybrid.training import gather
@@ -181,4 +182,4 @@ def main(out: str, designs: dict[str, dict[str, dict]], world: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], json.loads(sys.argv[2]), int(sys.argv[3]))
+    run_to_end(main, sys.argv[1], json.loads(sys.argv[2]), int(sys.argv[3]))

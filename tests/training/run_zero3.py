@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 
 from hybrid.models import ModelConfig
 from hybrid.models.backbone import pretrained
+from hybrid.runtime.interruption import run_to_end
 from hybrid.runtime.launch import start
 from hybrid.runtime.processes import gather_objects, is_main
 
@@ -44,4 +45,4 @@ def main(folder: str, out: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    run_to_end(main, *sys.argv[1:])
