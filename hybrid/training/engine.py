@@ -15,6 +15,7 @@ from hybrid.training.config import ObjectiveConfig, TrainingConfig
 from hybrid.training.gather import most_chunks
 from hybrid.training.objective import Loss, Objective
 from hybrid.training.optimizer import learning_rate, make_optimizer
+from hybrid.training.rows import row_gradient
 from hybrid.training.zero import configure_zero, shards_weights, zero_stage
 
 
@@ -66,7 +67,11 @@ class Engine:
         """ZeRO stage, None without DeepSpeed."""
         if self.stage is not None:
             configure_zero(accelerator, config)
+        self.rows = None if self.stage is not None else row_gradient(module, encoder.backbone.get_input_embeddings())
+        """Of the token embeddings, where they are trained and nothing spreads them."""
         self.model, self.optimizer = accelerator.prepare(module, make_optimizer(module, config))
+        if self.rows:
+            self.rows.agree()
 
     @property
     def module(self) -> ScaledEncoder:
@@ -137,10 +142,15 @@ class Engine:
         if self.stage:
             self.model.step()
             return torch.as_tensor(self.model.get_global_grad_norm()), bool(self.model.optimizer.overflow)
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip or math.inf)
+        rows = [self.rows.reduce()] if self.rows else []
+        norm = torch.nn.utils.clip_grad_norm_([*self.model.parameters(), *rows], self.config.clip or math.inf)
         skipped = not math.isfinite(norm)
         if not skipped:
+            if self.rows:
+                self.rows.give(*rows)
             self.optimizer.step() if self.stage is None else self.model.step()
+        if self.rows:
+            self.rows.clear()
         self.model.zero_grad()
         return norm, skipped
 
