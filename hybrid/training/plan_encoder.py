@@ -30,6 +30,8 @@ class Anatomy:
     """Of the parameters that get a gradient."""
     embedding: int
     """Of the token embedding matrix."""
+    rows: int
+    """Of the token embedding matrix, if it gets a gradient, else 0: under DDP, of the rows that occur."""
     largest: int
     """Of the largest parameter that gets a gradient."""
     projections: int
@@ -90,10 +92,12 @@ def anatomy(config: ModelConfig) -> Anatomy:
         return one + (depth - 1) * (two - one)
 
     parameters = list(deep.parameters())
+    table = deep.backbone.get_input_embeddings().weight
     return Anatomy(
         entries=at_depth(lambda e: sum(p.numel() for p in e.parameters())),
         trained=at_depth(lambda e: sum(p.numel() for p in e.parameters() if p.requires_grad)),
-        embedding=deep.backbone.get_input_embeddings().weight.numel(),
+        embedding=table.numel(),
+        rows=table.numel() if table.requires_grad else 0,
         largest=max(p.numel() for p in parameters if p.requires_grad),
         projections=at_depth(_projections),
         layers=depth,

@@ -98,7 +98,9 @@ class Planner:
         A gradient cache and activation checkpointing do one forward pass more, each.
         """
         compute = self.operations(cached) / (self.machine.peak * self.machine.mfu)
-        traffic = communication(layout, self.sizes, self.machine.gpus, self.config.training.precision)
+        gpus, training = self.machine.gpus, self.config.training
+        tokens = training.global_batch * self._row_tokens()
+        traffic = communication(layout, self.sizes, gpus, training.precision, tokens)
         host = 0.0
         if layout.offload_optimizer:
             width = 2 if self.config.training.precision == "bf16" else 4
@@ -150,14 +152,17 @@ class Planner:
         return saved(self.config.model, length, precision, self.config.training.activation_checkpointing)
 
 
-def communication(layout: Layout, sizes: Anatomy, world: int, precision: str) -> float:
+def communication(layout: Layout, sizes: Anatomy, world: int, precision: str, tokens: float) -> float:
     """Return the bytes that a rank sends in a step (Rajbhandari et al. 2020, section 7).
 
-    All-reduce of gradients is twice their size; ZeRO-1 and 2 scatter gradients and gather what was trained; ZeRO-3
+    All-reduce of gradients is twice their size (under DDP of the rows that occur of the token embeddings, a row for
+    each of the global batch's `tokens` at most); ZeRO-1 and 2 scatter gradients and gather what was trained; ZeRO-3
     gathers all weights in both passes and scatters gradients.
     """
     if world == 1:
         return 0.0
-    width = 4 if layout.stage is None or precision == "fp32" else 2
+    if layout.stage is None:
+        sent = 2 * (sizes.trained - sizes.rows + min(float(sizes.rows), tokens * sizes.hidden))
+        return 4 * sent * (world - 1) / world
     gathered = 2 * sizes.entries if layout.stage == 3 else sizes.trained
-    return width * (sizes.trained + gathered) * (world - 1) / world
+    return (4 if precision == "fp32" else 2) * (sizes.trained + gathered) * (world - 1) / world

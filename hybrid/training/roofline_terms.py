@@ -64,15 +64,16 @@ def terms(config: Config, world: int, lengths: Lengths, layout: Layout) -> list[
     trained = count.trained / count.matrices
     products = 2.0 * count.matrices * tokens * (2 + trained)
     again = bool(training.cache_tokens) + training.activation_checkpointing
+    sent = communication(layout, sizes, world, training.precision, tokens * world)
     found = [
         Term("attention: scores and sums", rows * 12.0 * count.attention * float((texts.double() ** 2).sum())),
         Term("attention: projections", products * part),
         Term("feed-forward", products * (1 - part)),
         Term("loss: scores", count.scores(rows, rows * passages * world)),
         Term("activations, written and read", moved=2 * _activations(config, lengths, rows, passages, layout)),
-        Term("embeddings", moved=_embeddings(config, sizes, tokens)),
-        *_updates(config, sizes, world, layout),
-        Term(f"communication ({layout.name})", sent=communication(layout, sizes, world, training.precision)),
+        Term("embeddings", moved=_embeddings(sizes, layout, tokens)),
+        *_updates(config, sizes, world, layout, tokens),
+        Term(f"communication ({layout.name})", sent=sent),
     ]
     if again:
         found.insert(3, Term("forward passes done again", again * rows * count.forward(texts)))
@@ -87,16 +88,20 @@ def _activations(config: Config, lengths: Lengths, rows: int, passages: int, lay
     return rows * (query.text + passages * passage.text)
 
 
-def _embeddings(config: Config, sizes: Anatomy, tokens: float) -> float:
-    """Return bytes: a row a token read and written; where the matrix is trained, its dense gradient written as well."""
+def _embeddings(sizes: Anatomy, layout: Layout, tokens: float) -> float:
+    """Return bytes: a row a token read and written, and again for the gradient; under ZeRO that is dense, and zero."""
     rows = 2 * 4.0 * tokens * sizes.hidden
-    frozen = config.model.freeze_embeddings or config.model.lora
-    return rows if frozen else 2 * rows + 4.0 * sizes.embedding
+    if not sizes.rows:
+        return rows
+    return 2 * rows + (0.0 if layout.stage is None else 4.0 * sizes.rows)
 
 
-def _updates(config: Config, sizes: Anatomy, world: int, layout: Layout) -> list[Term]:
+def _updates(config: Config, sizes: Anatomy, world: int, layout: Layout, tokens: float) -> list[Term]:
     """Return clipping (the norm reads, the factor reads and writes) and AdamW (reads 4 numbers, writes 3), in fp32."""
     share = sizes.trained / (world if layout.stage else 1)
-    clipping = Term("norm and clipping", moved=4.0 * share * (3 if config.training.clip else 1))
+    clipped = share
+    if layout.stage is None:
+        clipped -= sizes.rows - min(sizes.rows, tokens * world * sizes.hidden)
+    clipping = Term("norm and clipping", moved=4.0 * clipped * (3 if config.training.clip else 1))
     casts = 6.0 * sizes.costs.matrices if config.training.precision == "bf16" and layout.stage is None else 0.0
     return [clipping, Term("AdamW", moved=28.0 * share), Term("weights to bf16", moved=casts)]

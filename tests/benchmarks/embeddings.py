@@ -27,7 +27,7 @@ def make(kind: str, model: str, pairs: int, chunk: int, steps: int, cache: int |
     encoder = load_encoder(ModelConfig(name=model, dropout=0.0, freeze_embeddings=kind == "frozen", chunk_tokens=chunk))
     training = TrainingConfig(steps=steps + 1, global_batch=pairs, precision="bf16", cache_tokens=cache)
     usual = engines.row_gradient
-    with mock.patch.object(engines, "row_gradient", usual if kind == "rows" else lambda *_: None):  # noqa: PT008
+    with mock.patch.object(engines, "row_gradient", usual if kind == "rows" else lambda *_: None):
         return Engine(encoder.to(accelerator.device), ObjectiveConfig(), training, accelerator)
 
 
