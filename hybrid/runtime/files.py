@@ -43,10 +43,7 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
     try:
         yield folder
-        for file in folder.rglob("*"):
-            if file.is_file():
-                with open(file, "rb") as handle:
-                    os.fsync(handle.fileno())
+        sync_tree(folder)
         os.chmod(folder, 0o777 & ~_umask())
         if path.exists():
             old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
@@ -107,6 +104,13 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def sync_tree(folder: Path) -> None:
+    """Bring all files in a folder, and the entries of its folders, to the disk."""
+    for place in folder.rglob("*"):
+        sync_folder(place)
+    sync_folder(folder)
 
 
 def sync_folder(folder: Path) -> None:

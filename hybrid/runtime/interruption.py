@@ -12,9 +12,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import NoReturn
 
-from hybrid.runtime.processes import ask_to_stop, leave_group, world_size
+from hybrid.runtime.processes import ask_to_stop, in_group, leave_group
 
 INTERRUPTED = 75
 """Exit status of a rank that was asked to stop and has saved what it could (EX_TEMPFAIL: run it again)."""
@@ -58,26 +59,35 @@ def leave(status: int) -> NoReturn:
 
 
 def run_to_end(command: Callable[..., object], *arguments: object) -> None:
-    """Do all that a process is for; each of several processes ends here, with its status.
+    """Do all that a process is for; one that is in a process group ends here, with its status.
 
     Where the interpreter ends instead, a thread of torch.distributed that still gives back a Python object is ended
     inside C++ code, which aborts the process, its work done or not. (No context manager: it would hold the frames of
     an exception, and with them workers that the exit functions wait for.)
     """
-    status = 0
+    status: int | str | None = 0
     try:
         command(*arguments)
     except SystemExit as error:
-        if not isinstance(error.code, int) or world_size() == 1:
+        if not in_group():
             raise
         status = error.code
-    if world_size() > 1:
+    if in_group():
         if not status:
             leave_group()
-        atexit._run_exitfuncs()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
+        _quit(status)
+
+
+def _quit(status: int | str | None) -> NoReturn:
+    if isinstance(status, str):
+        print(status, file=sys.stderr)
+        status = 1
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        # A pipe that nobody reads any more changes no status.
+        with suppress(OSError):
+            stream.flush()
+    os._exit(status or 0)
 
 
 def _leave_to_thread(*_) -> None:

@@ -5,6 +5,7 @@ from datetime import timedelta
 
 from hybrid.runtime.errors import InputError
 from hybrid.runtime.logs import log, quiet_libraries
+from hybrid.runtime.memory import keep_freed_memory
 
 
 def start(precision: str, seed: int | None = None, deterministic: bool = False, stall_seconds: float = 1800.0):
@@ -63,12 +64,13 @@ def _has_gpu() -> bool:
 
 
 def _prepare_cpu() -> None:
-    """Set what accelerate and DeepSpeed need for several processes without a GPU.
+    """Keep what tensors give back, and set what accelerate and DeepSpeed need for several processes without a GPU.
 
     Without ACCELERATE_USE_CPU, accelerate wraps nothing in DDP: each process would train its own weights, silently.
     With it, accelerate drops DeepSpeed, silently too. DeepSpeed warns at every start, and compiles a transport for a
     minute that gloo does not need.
     """
+    keep_freed_memory()
     os.environ.setdefault("DS_ACCELERATOR", "cpu")
     if os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true":
         import deepspeed.ops

@@ -87,10 +87,14 @@ def is_main() -> bool:
     return rank() == 0
 
 
+def in_group() -> bool:
+    """Return whether this process has joined a group, if one of a single process."""
+    return _group() is not None
+
+
 def leave_group() -> None:
     """Let go of the other processes; there is no collective call after it."""
-    if group := _group():
-        group.destroy_process_group()
+    _group().destroy_process_group()
 
 
 def barrier() -> None:

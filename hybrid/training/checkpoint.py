@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hybrid.runtime.errors import InputError
-from hybrid.runtime.files import atomic_folder, file_digest, read_json, sync_folder, write_json
+from hybrid.runtime.files import atomic_folder, file_digest, read_json, sync_folder, sync_tree, write_json
 from hybrid.runtime.logs import warn
 from hybrid.runtime.processes import barrier, gather_objects, is_main, no_boundaries, world_size
 from hybrid.training.states import parallelism, save_states
@@ -154,10 +154,8 @@ def _finish(draft: Path, final: Path, state: dict[str, Any]) -> None:
     if missing:
         raise InputError(f"the files of rank {missing[0]} are not here; all nodes must see the same folder")
     write_json(draft / STATE, state)
+    sync_tree(draft)
     files = sorted(file for file in draft.rglob("*") if file.is_file())
-    for file in files:
-        with open(file, "rb") as handle:
-            os.fsync(handle.fileno())
     manifest = {str(file.relative_to(draft)): [file.stat().st_size, file_digest(file)] for file in files}
     write_json(draft / MANIFEST, manifest)
     old = final.parent / f".old-{_step(final)}"

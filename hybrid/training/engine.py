@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from hybrid.data.batch import Batch
 from hybrid.models.encoder import Encoder, chunks
-from hybrid.runtime.memory import keep_freed_memory
 from hybrid.runtime.ragged import Ragged
 from hybrid.training.config import ObjectiveConfig, TrainingConfig
 from hybrid.training.gather import most_chunks
@@ -56,8 +55,6 @@ class Engine:
         self.config = config
         self.accelerator = accelerator
         self.objective = Objective(objective)
-        if accelerator.device.type == "cpu":
-            keep_freed_memory()
         if config.activation_checkpointing:
             encoder.backbone.activation_checkpointing_enable()
         if shards_weights(accelerator):
@@ -87,11 +84,20 @@ class Engine:
         rate = learning_rate(step, self.config)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
+        if self.rows:
+            # Of backward passes that were no step's.
+            self.rows.clear()
         batch = batch.to(self.accelerator.device)
         tokens = Ragged.join([batch.queries, batch.passages])
         loss = self._cached(tokens, batch) if self.config.cache_tokens else self._plain(tokens, batch)
         norm, skipped = self._update()
         return StepResult(loss.value.detach(), loss.accuracy, norm, rate, skipped)
+
+    def close(self) -> None:
+        """Give the encoder back as it was, its weights trained; there is no step after it."""
+        if self.rows:
+            self.rows.close()
+            self.rows = None
 
     def _plain(self, tokens: Ragged, batch: Batch) -> Loss:
         loss = self.objective(self.model(tokens), batch)

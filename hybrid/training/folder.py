@@ -31,7 +31,8 @@ def check_folder(folder: Path, copies: Path | None, resume: bool, overwrite: boo
         )
     if (folder / FINISHED).exists() and not overwrite:
         raise InputError(f"{folder} holds a finished run; give --overwrite to replace it, or another --training.name.")
-    if folder.exists() and any(folder.iterdir()) and not (resume or overwrite):
+    begun = folder.exists() and any(file.name != INTERRUPTED for file in folder.iterdir())
+    if begun and not (resume or overwrite):
         raise InputError(
             f"{folder} holds a run that did not finish; give --resume to go on with it, --overwrite to replace it, or "
             "another --training.name."
@@ -71,8 +72,9 @@ def mark_finished(folder: Path, summary: dict) -> None:
 
 def mark_interrupted(folder: Path, step: int, reason: str) -> None:
     """Note that the run in a folder was asked to stop after `step` steps, so that a script can start it again."""
-    if is_main() and folder.is_dir():
+    if is_main():
         try:
+            folder.mkdir(parents=True, exist_ok=True)
             write_json(folder / INTERRUPTED, {"step": step, "reason": reason})
         except OSError as error:
             warn(f"{folder / INTERRUPTED}: cannot be written ({error.strerror}).")

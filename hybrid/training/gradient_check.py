@@ -113,6 +113,9 @@ class _Check:
         # From the highest rate on, so that steps are well above what fp32 rounds away.
         step = min(self.config.warmup_steps + number, self.config.steps - 1)
         result = self.engine.step(batch, step)
+        if result.skipped:
+            log(f"global batch {number + 1}: the step was skipped, loss or gradient is not finite")
+            return False
         loss = sum(gather_objects(float(result.loss))) / world_size()
         groups, given = self._compare(expected, result, number + 1)
         if not self.references:
@@ -123,7 +126,7 @@ class _Check:
         norm = math.sqrt(groups["all"].reference)
         clipped = min(norm, self.config.clip or math.inf)
         allowed = self._allowed(groups["all"], norm)
-        right = not result.skipped
+        right = True
         for name, found, wanted, most in (
             ("loss", loss, expected[0].loss, self.tolerance + NOISE * _loss_noise(*expected)),
             ("gradient norm", float(result.gradient_norm), norm, allowed),

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from hybrid.models.encoder import Encoder
 from hybrid.runtime.errors import InputError, nearest
+from hybrid.runtime.files import disk_fault
 from hybrid.runtime.logs import log, progress, warn
 from hybrid.runtime.processes import barrier, gather_objects, is_main, no_boundaries, world_size
 from hybrid.runtime.tracking import Tracker
@@ -113,7 +114,8 @@ class Loop:
                 note(f"at the end of step {done.step}")
                 barrier()
                 meter.pause()
-        if not config.keep_best:
+        if done.best is None:
+            # Nothing is kept for its score, or no disk had room for it: then it is the last, or an error.
             self._keep()
         return done
 
@@ -182,9 +184,11 @@ class Loop:
     def kept(self, load: Callable[[], Encoder]) -> Encoder:
         """Return the encoder that was kept: the one in memory, or what `load` reads.
 
-        It is read where the best came earlier, and under ZeRO-3, where no rank has all of the weights.
+        It is read where the best came earlier, and under ZeRO-3, where no rank has all of the weights. There is no step
+        after it.
         """
-        earlier = self.config.keep_best and self.progress.best_step != self.progress.step
+        self.engine.close()
+        earlier = self.progress.best is not None and self.progress.best_step != self.progress.step
         sharded = shards_weights(self.engine.accelerator)
         if sharded:
             load_whole_models()
@@ -245,8 +249,15 @@ class Loop:
         score = scores[config.keep_best]
         log(f"step {done.step}: {config.keep_best} {score:.4f}" + (f", best {done.best:.4f}" if done.best else ""))
         if done.best is None or score > done.best:
+            try:
+                self._keep()
+            except Exception as error:
+                fault = disk_fault(error)
+                if not fault:
+                    raise
+                warn(f"step {done.step}: the best encoder could not be written ({fault}); the one before stands.")
+                return False
             done.best, done.best_step, done.worse = score, done.step, 0
-            self._keep()
             return False
         done.worse += 1
         if config.patience and done.worse >= config.patience:

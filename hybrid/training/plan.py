@@ -135,7 +135,10 @@ def launch(layout: Layout, gpus: int) -> str:
     file = f"ds_configs/zero{layout.stage}{'_offload' * layout.offload_optimizer}.json"
     less = layout.stage == 3 and layout.offload_optimizer and not layout.offload_parameters
     where = f" (FILE: {file} without offload_param)" if less else ""
-    return f"{start} --use_deepspeed --deepspeed_config_file {'FILE' if less else file} train.py --config RECIPE{where}"
+    # Else accelerate gives the nodes to pdsh, which wants a hostfile and no line of its own on each node.
+    each = " --deepspeed_multinode_launcher standard" * (nodes > 1)
+    named = "FILE" if less else file
+    return f"{start} --use_deepspeed{each} --deepspeed_config_file {named} train.py --config RECIPE{where}"
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from hybrid.models.backbone import adapted, build, described
 from hybrid.models.config import ModelConfig
@@ -92,12 +93,13 @@ def anatomy(config: ModelConfig) -> Anatomy:
         return one + (depth - 1) * (two - one)
 
     parameters = list(deep.parameters())
-    table = deep.backbone.get_input_embeddings().weight
+    embedding = deep.backbone.get_input_embeddings()
+    table = embedding.weight
     return Anatomy(
         entries=at_depth(lambda e: sum(p.numel() for p in e.parameters())),
         trained=at_depth(lambda e: sum(p.numel() for p in e.parameters() if p.requires_grad)),
         embedding=table.numel(),
-        rows=table.numel() if table.requires_grad else 0,
+        rows=table.numel() if table.requires_grad and type(embedding) is nn.Embedding else 0,
         largest=max(p.numel() for p in parameters if p.requires_grad),
         projections=at_depth(_projections),
         layers=depth,

@@ -13,6 +13,7 @@ import torch.distributed as group
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from hybrid.runtime.errors import InputError
 from hybrid.runtime.processes import world_size
 
 
@@ -20,13 +21,14 @@ class RowGradient:
     """Collects what backward passes give the rows of one embedding matrix, on every rank."""
 
     def __init__(self, weight: nn.Parameter, tables: list[nn.Embedding]):
-        """Have the lookups of `tables`, which share `weight` [V, D], send their gradients here."""
+        """Have the lookups of `tables`, which share `weight` [V, D], send their gradients here, until it is closed."""
         self.weight = weight
         self._matrix: Tensor | None = None
         self._touched: list[Tensor] = []
         self._rows: Tensor | None = None
+        self._tables = tables
         for table in tables:
-            table.forward = _Send(self, table.padding_idx)
+            table.forward = _Send(self, table)
 
     def agree(self) -> None:
         """Give all ranks the main rank's weights, which DDP sees to for what it is not told to leave alone."""
@@ -57,26 +59,42 @@ class RowGradient:
         return stand_in
 
     def give(self, stand_in: nn.Parameter) -> None:
-        """Give the weight its gradient [V, D], from what `reduce` has returned."""
+        """Give the weight its gradient [V, D], from what `reduce` has returned.
+
+        Raises InputError where the weight has got another one: the encoder's own code uses it in another way as well.
+        """
+        if self.weight.grad is not None:
+            raise InputError(
+                "the encoder uses its token embeddings otherwise than by looking tokens up, which is trained under "
+                "ZeRO only; launch it with one of ds_configs/, or set model.freeze_embeddings."
+            )
         self._matrix[self._rows] = stand_in.grad
         self.weight.grad = self._matrix
 
     def clear(self) -> None:
         """Begin anew."""
         self.weight.grad = None
-        if self._rows is not None:
-            self._matrix.index_fill_(0, self._rows, 0)
+        for rows in (*self._touched, self._rows):
+            if rows is not None:
+                self._matrix.index_fill_(0, rows, 0)
         self._touched, self._rows = [], None
+
+    def close(self) -> None:
+        """Give the tables back as they were, and the memory."""
+        for table in self._tables:
+            # Set on the object, so that without it the class's own is there again.
+            del table.forward
+        self._tables, self._matrix, self._touched, self._rows = [], None, [], None
 
 
 class _Send:
     """What a table does in place of its own forward."""
 
-    def __init__(self, sink: RowGradient, padding_id: int | None):
-        self.sink, self.padding_id = sink, padding_id
+    def __init__(self, sink: RowGradient, table: nn.Embedding):
+        self.sink, self.table = sink, table
 
     def __call__(self, ids: Tensor) -> Tensor:
-        return _Lookup.apply(self.sink.weight, ids, self)
+        return _Lookup.apply(self.table.weight, ids, self)
 
 
 class _Lookup(torch.autograd.Function):
@@ -90,8 +108,9 @@ class _Lookup(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[None, None, None]:
         ids = ctx.saved_tensors[0].flatten()
         gradient = gradient.reshape(len(ids), -1)
-        if ctx.send.padding_id is not None:
-            tokens = ids != ctx.send.padding_id
+        padding_id = ctx.send.table.padding_idx
+        if padding_id is not None:
+            tokens = ids != padding_id
             ids, gradient = ids[tokens], gradient[tokens]
         ctx.send.sink.add(ids, gradient)
         return None, None, None

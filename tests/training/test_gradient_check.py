@@ -1,6 +1,7 @@
 """--check_gradients: passes where the gradient is right, and fails where it is not."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -8,11 +9,13 @@ import torch
 from hybrid.config import read_config
 from hybrid.models import ModelConfig
 from hybrid.models.config import FromScratch
-from hybrid.training.gradient_check import group_of
+from hybrid.runtime.launch import start
+from hybrid.training.config import ObjectiveConfig, TrainingConfig
+from hybrid.training.gradient_check import check_gradients, group_of
 from hybrid.training.reference import joined, small
 from tests.launch import launch
 from tests.training.test_gradients import linux
-from tests.training.toy import toy_batch
+from tests.training.toy import toy_batch, toy_encoder
 
 TINY = ["--config", "hybrid/recipes/quickstart.yaml", "--config", "hybrid/recipes/tiny.yaml"]
 WRONG = Path(__file__).parent / "wrong_gather.py"
@@ -80,3 +83,13 @@ def test_the_flag_takes_a_small_encoder_unless_the_recipes_own_is_asked_for():
         read_config(flags).check_gradients for flags in ([], ["--check_gradients"], ["--check_gradients", "model"])
     ]
     assert found == [None, "small", "model"]
+
+
+def test_a_step_that_is_skipped_is_told_and_not_right(capsys):
+    config = SimpleNamespace(objective=ObjectiveConfig(), training=TrainingConfig(steps=8, global_batch=12))
+    encoder = toy_encoder()
+    with torch.no_grad():
+        encoder.backbone.embeddings.LayerNorm.weight[0] = float("inf")
+    batches = [toy_batch(0, 12)]
+    assert not check_gradients(config, encoder, toy_encoder, batches, start("fp32", seed=0))
+    assert "global batch 1: the step was skipped, loss or gradient is not finite" in capsys.readouterr().out

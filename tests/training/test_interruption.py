@@ -13,6 +13,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from hybrid.runtime import tracking
+from hybrid.training.folder import check_folder
 from tests.launch import ROOT, environment
 from tests.launched import PATIENCE, Launched, alive, statuses
 from tests.training.run_job import STALL_SECONDS
@@ -78,6 +79,8 @@ def test_a_signal_in_the_start_ends_it_though_ranks_have_uneven_work(tmp_path):
     job = Job(tmp_path, "start-up", mark="here")
     job.send("rank-1", signal.SIGTERM)
     assert set(statuses(job.end())) == {75}
+    assert job.interrupted() == {"step": 0, "reason": "SIGTERM"}
+    check_folder(tmp_path / "run", None, resume=False, overwrite=False)
 
 
 def test_a_second_signal_ends_a_rank_at_once_even_where_it_waits_for_another(tmp_path):

@@ -210,3 +210,6 @@ def test_the_launch_line_of_a_plan_names_a_file_that_does_what_was_planned(layou
         layout.offload_parameters,
     )
     assert "without offload_param" in plan.launch(Layout("", 3, True), 16)
+    # Else accelerate wants pdsh and a hostfile where there are several nodes.
+    assert "--deepspeed_multinode_launcher standard" in plan.launch(layout, 16)
+    assert "standard" not in plan.launch(layout, 8)

@@ -1,16 +1,19 @@
 """The gradient of the token embeddings as rows: that of autograd, to the last bit, and nothing of the matrix's size."""
 
+from pathlib import Path
 from unittest import mock
 
 import pytest
 import torch
 from torch import nn
 
+from hybrid.runtime.errors import InputError
 from hybrid.runtime.launch import start
 from hybrid.training import engine as engines
 from hybrid.training.config import ObjectiveConfig, TrainingConfig
 from hybrid.training.engine import Engine
 from hybrid.training.rows import row_gradient
+from tests.launch import launch
 from tests.training.toy import toy_batch, toy_encoder
 
 
@@ -75,3 +78,45 @@ def test_two_tables_of_one_matrix_as_mt5_has_them_send_to_one_gradient():
     rows.give(stand_in)
     assert first.weight.grad.tolist() == [[3, 3], [5, 5], [0, 0], [0, 0], [3, 3]]
     assert stand_in.grad.shape == (3, 2)
+
+
+def test_ranks_with_other_tokens_and_other_first_weights_train_as_a_dense_gradient_does(tmp_path):
+    launch(Path(__file__).parent / "run_rows.py", tmp_path / "ranks.pt", processes=2)
+    ranks = torch.load(tmp_path / "ranks.pt")
+    assert len(ranks) == 2
+    first, second = (set(rank["rows None"]["tokens"][0]) for rank in ranks)
+    assert first - second
+    assert second - first
+    for cache in (None, 60):
+        expected = ranks[0][f"dense {cache}"]["weights"]
+        for rank in ranks:
+            found = rank[f"rows {cache}"]["weights"]
+            assert [name for name, value in found.items() if not torch.equal(value, expected[name])] == []
+
+
+def test_a_backward_pass_that_is_no_step_leaves_nothing_in_the_next_one():
+    _, expected = weights_after(2, {})
+    engine, _ = weights_after(1, {})
+    with torch.random.fork_rng():
+        engine.module(toy_batch(5, 12).queries).sum().backward()
+    engine.model.zero_grad()
+    engine.step(toy_batch(1, 12, negatives=True), 1)
+    assert [name for name, value in engine.module.state_dict().items() if not torch.equal(value, expected[name])] == []
+
+
+def test_a_use_that_is_no_lookup_is_refused_and_not_trained_without_its_gradient():
+    engine, _ = weights_after(1, {})
+    table = engine.module.encoder.backbone.get_input_embeddings()
+    usual = table.forward
+    table.forward = lambda ids: usual(ids) + nn.functional.embedding(ids, table.weight)
+    with pytest.raises(InputError, match="otherwise than by looking tokens up"):
+        engine.step(toy_batch(1, 12), 1)
+
+
+def test_a_closed_engine_gives_its_encoder_back_as_it_was():
+    engine, _ = weights_after(1, {})
+    table = engine.module.encoder.backbone.get_input_embeddings()
+    engine.close()
+    assert "forward" not in vars(table)
+    table(torch.tensor([3])).sum().backward()
+    assert table.weight.grad.count_nonzero() == table.embedding_dim
