@@ -4,10 +4,13 @@ Arguments: output. A rank's texts have tokens of its own, and some that both hav
 """
 
 import sys
+from collections.abc import Callable
 from unittest import mock
 
 import torch
 
+from hybrid.models import ModelConfig
+from hybrid.models.encoder import Encoder
 from hybrid.runtime.interruption import run_to_end
 from hybrid.runtime.launch import start
 from hybrid.runtime.processes import gather_objects, is_main, rank, world_size
@@ -15,7 +18,7 @@ from hybrid.runtime.ragged import Ragged
 from hybrid.training import engine as engines
 from hybrid.training.config import ObjectiveConfig, TrainingConfig
 from hybrid.training.engine import Engine
-from tests.training.toy import VOCABULARY, toy_batch, toy_encoder
+from tests.training.toy import VOCABULARY, Pad, toy_batch, toy_encoder
 
 SHARED = 10
 
@@ -27,12 +30,21 @@ def own_tokens(tokens: Ragged) -> Ragged:
     return Ragged(torch.where(tokens.ids < SHARED, tokens.ids, own), tokens.lengths)
 
 
-def steps(rows: bool, cache: int | None) -> dict:
+def mt5() -> Encoder:
+    """An encoder whose two tables share their weights; dropout off."""
+    from transformers import MT5Config, MT5EncoderModel
+
+    torch.manual_seed(rank())
+    shape = {"d_model": 16, "num_layers": 2, "num_heads": 2, "d_ff": 32, "d_kv": 8, "dropout_rate": 0.0}
+    backbone = MT5EncoderModel(MT5Config(vocab_size=VOCABULARY, **shape))
+    return Encoder(backbone, Pad(), ModelConfig(pooling="mean", chunk_tokens=1000))
+
+
+def steps(rows: bool, cache: int | None, make: Callable[[], Encoder]) -> dict:
     config = TrainingConfig(steps=8, learning_rate=1e-3, global_batch=12, clip=0.0, cache_tokens=cache)
     usual = engines.row_gradient if rows else lambda *_: None
     with mock.patch.object(engines, "row_gradient", usual):
-        encoder = toy_encoder(seed=rank(), chunk_tokens=1000)
-        engine = Engine(encoder, ObjectiveConfig(), config, start("fp32"))
+        engine = Engine(make(), ObjectiveConfig(), config, start("fp32"))
     assert bool(engine.rows) == rows
     seen = []
     for step in range(3):
@@ -44,7 +56,13 @@ def steps(rows: bool, cache: int | None) -> dict:
 
 
 def main(out: str) -> None:
-    found = {f"{kind} {cache}": steps(kind == "rows", cache) for cache in (None, 60) for kind in ("rows", "dense")}
+    makers = {"xlm-r": lambda: toy_encoder(seed=rank(), chunk_tokens=1000), "mt5": mt5}
+    found = {
+        f"{kind} {cache} {name}": steps(kind == "rows", cache, make)
+        for name, make in makers.items()
+        for cache in (None, 60)
+        for kind in ("rows", "dense")
+    }
     ranks = gather_objects(found)
     if is_main():
         torch.save(ranks, out)

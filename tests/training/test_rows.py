@@ -84,13 +84,13 @@ def test_ranks_with_other_tokens_and_other_first_weights_train_as_a_dense_gradie
     launch(Path(__file__).parent / "run_rows.py", tmp_path / "ranks.pt", processes=2)
     ranks = torch.load(tmp_path / "ranks.pt")
     assert len(ranks) == 2
-    first, second = (set(rank["rows None"]["tokens"][0]) for rank in ranks)
+    first, second = (set(rank["rows None xlm-r"]["tokens"][0]) for rank in ranks)
     assert first - second
     assert second - first
-    for cache in (None, 60):
-        expected = ranks[0][f"dense {cache}"]["weights"]
+    for kind in ("None xlm-r", "60 xlm-r", "None mt5", "60 mt5"):
+        expected = ranks[0][f"dense {kind}"]["weights"]
         for rank in ranks:
-            found = rank[f"rows {cache}"]["weights"]
+            found = rank[f"rows {kind}"]["weights"]
             assert [name for name, value in found.items() if not torch.equal(value, expected[name])] == []
 
 
