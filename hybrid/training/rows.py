@@ -47,10 +47,8 @@ class RowGradient:
 
     def reduce(self) -> nn.Parameter:
         """Average over the ranks; returns an empty stand-in for the weight, whose gradient [R, D] is to be clipped."""
-        touched = torch.cat(self._touched) if self._touched else torch.zeros(0, dtype=torch.long)
-        self._rows = _of_all_ranks(touched.to(self.weight.device).unique())
-        if self._matrix is None:
-            self._matrix = torch.zeros_like(self.weight)
+        # Every rank has texts in a step, so there is a matrix.
+        self._rows = _of_all_ranks(torch.cat(self._touched).unique())
         sums = self._matrix[self._rows]
         if world_size() > 1:
             group.all_reduce(sums.div_(world_size()))
@@ -74,9 +72,9 @@ class RowGradient:
     def clear(self) -> None:
         """Begin anew."""
         self.weight.grad = None
-        for rows in (*self._touched, self._rows):
-            if rows is not None:
-                self._matrix.index_fill_(0, rows, 0)
+        # The rows of all ranks hold this rank's; before `reduce` there are but these.
+        for rows in self._touched if self._rows is None else [self._rows]:
+            self._matrix.index_fill_(0, rows, 0)
         self._touched, self._rows = [], None
 
     def close(self) -> None:
