@@ -35,11 +35,10 @@ def test_readmes_name_no_launch_file_or_recipe_that_is_not_there():
 
 
 def test_a_job_that_is_done_leaves_no_thread_of_the_process_group_to_an_ending_interpreter():
-    printed = launch_script(Path(__file__).parent / "run_end.py").splitlines()
-    assert sorted(line for line in printed if line.endswith("exit functions")) == [
-        f"rank {rank} of 2 called its exit functions" for rank in range(2)
-    ]
-    assert not [line for line in printed if "taken apart" in line]
+    printed = launch_script(Path(__file__).parent / "run_end.py")
+    # Counted, not split into lines: two ranks write to one pipe, and may both write before either's end of line.
+    assert [printed.count(f"rank {rank} of 2 called its exit functions") for rank in range(2)] == [1, 1]
+    assert "taken apart" not in printed
 
 
 class Alone:
