@@ -69,8 +69,9 @@ class ModelConfig:
     """Leave the token embedding matrix as it is (most of a multilingual encoder's parameters)."""
     lora: LoraConfig | None = None
     """Train adapters of low rank beside frozen weights, {rank: 16}; unset trains the weights themselves."""
-    chunk_tokens: int = 16384
-    """Tokens, padding included, that go through the backbone at once; texts of like length go together."""
+    chunk_tokens: int | None = None
+    """Tokens, padding included, that go through the backbone at once; texts of like length go together. Unset takes
+    2048 on a CPU, for its caches, and 16384 elsewhere."""
     attention: Literal["auto", "packed", "sdpa", "eager"] = "auto"
     """packed: no padding is computed, by torch's variable-length kernel (XLM-R's and BERT's family on CUDA, in bf16,
     without dropout of attention). sdpa, eager: transformers' own, on chunks of like length. auto: packed where that
@@ -85,7 +86,7 @@ class ModelConfig:
             raise InputError("model.name and model.from_scratch are both set; an encoder has one origin, remove one.")
         if self.dropout is not None and not 0 <= self.dropout < 1:
             raise InputError(f"model.dropout is {self.dropout}; give a probability of at least 0 and below 1.")
-        if self.chunk_tokens < 1:
+        if self.chunk_tokens is not None and self.chunk_tokens < 1:
             raise InputError(f"model.chunk_tokens is {self.chunk_tokens}; give a positive number of tokens.")
         if self.lora and self.freeze_embeddings:
             raise InputError(

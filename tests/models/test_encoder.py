@@ -8,7 +8,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import AutoConfig, PreTrainedTokenizerFast
 
 from hybrid.models import FromScratch, ModelConfig
-from hybrid.models.encoder import Encoder, chunks
+from hybrid.models.encoder import Encoder, chunks, padded
 from hybrid.models.load import load_encoder
 from hybrid.models.save import save_encoder
 from hybrid.runtime.errors import InputError
@@ -61,13 +61,43 @@ def test_chunks_hold_every_text_once_and_keep_to_the_budget():
     lengths = torch.tensor([3, 50, 7, 7, 120, 1, 30])
     found = list(chunks(lengths, 64))
     assert sorted(torch.cat(found).tolist()) == list(range(7))
-    assert all(len(rows) == 1 or len(rows) * int(lengths[rows].max()) <= 64 for rows in found)
+    assert all(len(rows) == 1 or padded(Ragged(torch.ones(218), lengths), rows, 0)[0].numel() <= 64 for rows in found)
 
 
 def test_no_text_is_padded_to_more_than_twice_its_length():
     lengths = torch.tensor([200, 12, 180, 20, 11, 99, 100])
     found = [lengths[rows].tolist() for rows in chunks(lengths, 16384)]
     assert found == [[200, 180, 100], [99], [20, 12, 11]]
+
+
+@pytest.mark.parametrize(("longest", "most", "width"), [(13, None, 16), (16, None, 16), (13, 14, 14), (17, 512, 24)])
+def test_widths_are_multiples_of_eight_and_never_more_than_the_backbone_has_positions_for(longest, most, width):
+    tokens = Ragged(torch.arange(5, 5 + longest + 3), torch.tensor([longest, 3]))
+    ids, mask = padded(tokens, torch.tensor([1, 0]), 1, most)
+    assert ids.shape == mask.shape == (2, width)
+    assert mask.sum(1).tolist() == [3, longest]
+    assert [row[kept.bool()].tolist() for row, kept in zip(ids, mask, strict=True)] == [
+        tokens.ids[longest:].tolist(),
+        tokens.ids[:longest].tolist(),
+    ]
+    assert (ids[mask == 0] == 1).all()
+
+
+def test_a_text_as_long_as_the_backbone_has_positions_for_is_encoded():
+    torch.manual_seed(0)
+    scratch = FromScratch(model_type="bert", config=SHAPES["bert"] | {"max_position_embeddings": 13})
+    encoder = load_encoder(ModelConfig(from_scratch=scratch), word_tokenizer()).eval()
+    tokens = ragged(encoder, [" ".join(["cat"] * 11)])
+    assert encoder.max_length == int(tokens.lengths[0]) == 13
+    assert encoder(tokens).isfinite().all()
+
+
+def test_a_cpu_takes_two_thousand_tokens_at_once_where_nothing_is_asked_for(monkeypatch):
+    encoder, widths = tiny("xlm-roberta"), []
+    inner = encoder.backbone.forward
+    monkeypatch.setattr(encoder.backbone, "forward", lambda **g: widths.append(g["input_ids"].shape) or inner(**g))
+    encoder(ragged(encoder, ["the cat"] * 1200))
+    assert [tuple(shape) for shape in widths] == [(256, 8)] * 4 + [(176, 8)]
 
 
 @pytest.mark.parametrize("model_type", SHAPES)
