@@ -12,8 +12,10 @@ from hybrid.models.lora import add_adapters
 from hybrid.models.projection import Projection, load_projection
 from hybrid.runtime.errors import InputError, first_line
 from hybrid.runtime.files import read_json
+from hybrid.runtime.logs import warn
 
 _POOLINGS = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls"}
+_FIGURES = {"euclidean": "Euclidean distances", "manhattan": "Manhattan distances"}
 _CHAINS = [["Transformer", "Pooling", *rest] for rest in ([], ["Dense"], ["Normalize"], ["Dense", "Normalize"])]
 
 
@@ -32,6 +34,7 @@ def load_encoder(config: ModelConfig, tokenizer=None) -> Encoder:
             "model.name is not set; give the directory or hub id of an encoder, or set model.from_scratch."
         )
     config, projection = with_saved_settings(config)
+    _tell_other_similarity(config)
     tokenizer = tokenizer or load_tokenizer(config)
     backbone = fresh(config, tokenizer) if config.from_scratch else pretrained(config)
     _check_vocabulary(config, tokenizer, backbone)
@@ -112,11 +115,34 @@ def _sentence_transformers_settings(folder: Path) -> tuple[dict, Projection | No
     if "Dense" in places:
         projection = load_projection(places["Dense"])
         settings["projection"] = projection.out_features
-    prompts_file = folder / "config_sentence_transformers.json"
-    prompts = (read_json(prompts_file).get("prompts") or {}) if prompts_file.exists() else {}
+    prompts = _use(folder).get("prompts") or {}
     settings["query_prefix"] = prompts.get("query") or ""
     settings["passage_prefix"] = prompts.get("passage") or prompts.get("document") or ""
     return settings, projection
+
+
+def _use(folder: Path) -> dict:
+    """Return how a model says that it is to be used: prompts and similarity."""
+    file = folder / "config_sentence_transformers.json"
+    return read_json(file) if file.exists() else {}
+
+
+def _tell_other_similarity(config: ModelConfig) -> None:
+    """Warn where a model's own scores are not cosines, or where it does not say: its published figures differ."""
+    folder = _local_folder(config)
+    if not folder or not (folder / "modules.json").exists():
+        return
+    similarity, normalized = _use(folder).get("similarity_fn_name"), "Normalize" in _modules(folder)
+    # Of unit vectors, dot product and Euclidean distance give the cosine's order.
+    if similarity == "cosine" or (normalized and similarity != "manhattan"):
+        return
+    modules = "with" if normalized else "without"
+    declared = f"the similarity {similarity!r}" if similarity else "no similarity"
+    warn(
+        f"model.name = {config.name}: found modules.json {modules} Normalize and {declared} declared in "
+        "config_sentence_transformers.json; vectors are made unit length here and scores are cosines, so figures "
+        f"published with {_FIGURES.get(similarity, 'dot products')} differ."
+    )
 
 
 def _modules(folder: Path) -> dict[str, Path]:
