@@ -9,7 +9,7 @@ from pyarrow import parquet
 from hybrid.evaluation.bitext import Bitext, check_bitext, neighbour_ranks, score_bitext, script
 from hybrid.evaluation.config import EncodingConfig, EvaluationConfig
 from hybrid.evaluation.evaluator import evaluate_encoder, load_tasks
-from hybrid.evaluation.languages import RESOURCES, XLMR, XTREME_36, group_of
+from hybrid.evaluation.languages import RESOURCES, XLMR, XTREME_36, group_of, xtreme_36
 from hybrid.runtime.errors import InputError
 
 SIDES = {"deu": ["eins", "zwei", "drei"], "rus": ["один", "два"], "xxx": ["a", "b", "c", "d"]}
@@ -89,7 +89,27 @@ def test_the_published_sets_are_read_whole(hybrid_data):
     assert (len(tatoeba.pairs), len(flores.pairs), len(ntrex.pairs)) == (112, 203, 127)
     assert {len(pair[0]) for pair in flores.pairs.values()} == {1012}
     assert {len(pair[0]) for pair in ntrex.pairs.values()} == {1997}
-    assert len(tatoeba.groups["xtreme_36"] & set(tatoeba.pairs)) == 36
+
+
+def test_xtremes_languages_are_the_standard_variety_of_each_in_every_published_set(hybrid_data):
+    tatoeba, flores, ntrex = (task.collection for task in load_tasks(["tatoeba", "flores", "ntrex"], hybrid_data))
+    assert tatoeba.groups["xtreme_36"] == XTREME_36 <= set(tatoeba.pairs)
+    in_flores, in_ntrex = flores.groups["xtreme_36"], ntrex.groups["xtreme_36"]
+    assert (len(in_flores), in_flores - set(flores.pairs)) == (36, frozenset())
+    assert (len(in_ntrex), in_ntrex - set(ntrex.pairs)) == (36, {"jav"})
+    assert {code for code in in_flores if code[:3] not in XTREME_36} == {"arb_Arab", "zho_Hans"}
+    assert {code[:3] for code in in_flores} & XTREME_36 == XTREME_36 - {"ara", "cmn"}
+    assert in_ntrex - XTREME_36 == {"arb", "zho-CN", "fas", "swa", "fil"}
+    assert XTREME_36 - in_ntrex == {"ara", "cmn", "pes", "swh", "tgl"}
+
+
+def test_a_set_says_how_many_of_xtremes_languages_it_has(tmp_path):
+    pairs = {code: (["a"], ["one"]) for code in ("arb", "fra", "fra-CA", "arz", "fao")}
+    made = Bitext("eng", pairs, {"xtreme_36": xtreme_36(pairs)})
+    embeddings = np.array([[1, 0]] * 10, np.float32)
+    found = score_bitext("made", made, embeddings, tmp_path, {})["settings"]["to_eng"]["measures"]
+    mean = found["accuracy_xtreme_36"]
+    assert (mean["languages"], len(mean["missing"])) == (2, 34)
 
 
 def test_a_bitext_is_scored_like_any_task_and_taken_from_its_folder_the_second_time(encoder, tmp_path):
