@@ -55,7 +55,9 @@ def _with_english(sides: dict[str, list[str]], english: str, folder: Path) -> Bi
 
 
 def _task(name: str, read, folder: str, **about) -> Task:
-    settings = tuple(Setting(f"{way}_eng", "other", ("accuracy", "accuracy_xtreme_36")) for way in ("to", "from"))
+    settings = tuple(
+        Setting(f"{way}_eng", "other", ("accuracy", "accuracy_xtreme_36"), depth=10) for way in ("to", "from")
+    )
     return Task(name, read, folder, settings, query_max_length=128, prefixes=("query", "query"), **about)
 
 
