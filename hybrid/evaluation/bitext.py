@@ -15,8 +15,9 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 
+from hybrid.evaluation.bitext_files import clear_pieces, write_piece, write_run_and_qrels
 from hybrid.evaluation.plots import bars
-from hybrid.evaluation.ranking import ahead, score_block, sort_keys
+from hybrid.evaluation.ranking import ahead, key_columns, key_scores, score_block, sort_keys
 from hybrid.runtime.errors import InputError
 from hybrid.runtime.files import atomic_file, digest, write_json
 from hybrid.runtime.logs import log
@@ -59,7 +60,8 @@ class Bitext:
 
     def score(self, task, embed, folder: Path, config, about: Mapping[str, Any]) -> dict[str, Any]:
         """See `hybrid.evaluation.task.Scored`."""
-        return score_bitext(task.name, self, embed(self.texts(), task.prefixes[0], "query"), folder, about)
+        depth = min(config.run_depth, *(setting.depth for setting in task.settings))
+        return score_bitext(task.name, self, embed(self.texts(), task.prefixes[0], "query"), folder, depth, about)
 
 
 def check_bitext(bitext: Bitext, place: str) -> Bitext:
@@ -76,16 +78,28 @@ def check_bitext(bitext: Bitext, place: str) -> Bitext:
     return bitext
 
 
-def neighbour_ranks(queries_ND: np.ndarray, documents_ND: np.ndarray) -> np.ndarray:
-    """Return int64 [N], the rank of line n among all lines for query n; of equal scores the smaller line is first."""
+@dataclass(frozen=True)
+class Neighbours:
+    """For each line n the rank of line n of the other side, int64 [N], and its K nearest lines there, int64 [N, K],
+    with their scores, float32 [N, K]."""
+
+    rank: np.ndarray
+    line: np.ndarray
+    score: np.ndarray
+
+
+def neighbours(queries_ND: np.ndarray, documents_ND: np.ndarray, depth: int) -> Neighbours:
+    """Rank all lines for each query, and keep the first `depth`; of equal scores the smaller line is first."""
     documents = documents_ND.astype(np.float64)
-    ranks = []
+    ranks, nearest = [], []
     for start in range(0, len(queries_ND), _BLOCK):
         keys = sort_keys(score_block(queries_ND[start : start + _BLOCK].astype(np.float64), documents))
         own = keys[np.arange(len(keys)), np.arange(start, start + len(keys))]
         keys.sort(axis=1)
         ranks += [int(ahead(row, key)) + 1 for row, key in zip(keys, own, strict=True)]
-    return np.array(ranks, np.int64)
+        nearest.append(keys[:, ::-1][:, :depth].copy())
+    nearest = np.concatenate(nearest)
+    return Neighbours(np.array(ranks, np.int64), key_columns(nearest, len(documents)), key_scores(nearest))
 
 
 def script(lines: Sequence[str]) -> str:
@@ -95,22 +109,36 @@ def script(lines: Sequence[str]) -> str:
     return "ol chiki" if first == "ol" else first
 
 
-def score_bitext(name: str, bitext: Bitext, embeddings, folder: Path, about: Mapping[str, Any]) -> dict[str, Any]:
-    """Score embeddings of ``bitext.texts()``; languages are shared out among the ranks. Returns scores.json."""
+def score_bitext(
+    name: str, bitext: Bitext, embeddings, folder: Path, run_depth: int, about: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Score embeddings of ``bitext.texts()`` and write all files; languages are shared out among the ranks.
+
+    Args:
+        run_depth: how many lines of a ranking the runs keep; 0 writes no runs and qrels.
+
+    Returns what stands in scores.json.
+    """
     start = time.monotonic()
+    pieces = clear_pieces(folder) if run_depth else None
     sizes = [len(pair[0]) for pair in bitext.pairs.values()]
     offsets = np.concatenate([[0], np.cumsum(2 * np.array(sizes))])
     mine = {}
     for number, code in list(enumerate(bitext.pairs))[rank() :: world_size()]:
         both = embeddings[int(offsets[number]) : int(offsets[number + 1])]
         lines, others = both[: sizes[number]], both[sizes[number] :]
-        mine[code] = {"to": neighbour_ranks(lines, others), "from": neighbour_ranks(others, lines)}
+        nearest = {"to": neighbours(lines, others, run_depth), "from": neighbours(others, lines, run_depth)}
+        mine[code] = {way: found.rank for way, found in nearest.items()}
+        for way, found in nearest.items() if pieces else ():
+            piece = pieces / f"{way}_{bitext.pivot}.{number:06d}.piece"
+            write_piece(piece, _cell(bitext, code, way), found.line, found.score)
     found = {code: ranks for share in gather_objects(mine) for code, ranks in share.items()}
     scripts = {code: script(pair[0]) for code, pair in bitext.pairs.items()}
     scores = {
         "task": name,
         "languages": sorted(bitext.pairs),
         "tie_rule": "equal float32 scores: the smaller line number first",
+        "run_depth": run_depth,
         "settings": {
             f"{way}_{bitext.pivot}": _setting(bitext, {code: found[code][way] for code in bitext.pairs}, way, scripts)
             for way in ("to", "from")
@@ -119,6 +147,11 @@ def score_bitext(name: str, bitext: Bitext, embeddings, folder: Path, about: Map
     }
     if is_main():
         folder.mkdir(parents=True, exist_ok=True)
+        if pieces:
+            for way in ("to", "from"):
+                cells = {_cell(bitext, code, way): len(pair[0]) for code, pair in bitext.pairs.items()}
+                write_run_and_qrels(folder, f"{way}_{bitext.pivot}", cells)
+            pieces.rmdir()
         _write_per_query(folder / "per_query.parquet", bitext, found)
         codes = sorted(bitext.pairs)
         heights = np.array([[(found[code][way] == 1).mean() for code in codes] for way in ("to", "from")])

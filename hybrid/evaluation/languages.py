@@ -50,6 +50,34 @@ _MACRO = {
 }
 
 
+_XTREME_AS = {
+    "ara": ("ara", "arb_Arab", "arb"),
+    "cmn": ("cmn", "zho_Hans", "zho-CN"),
+    "pes": ("pes", "pes_Arab", "fas"),
+    "swh": ("swh", "swh_Latn", "swa"),
+    "tgl": ("tgl", "tgl_Latn", "fil"),
+}
+"""The one code that is meant in Tatoeba, FLORES-200 and NTREX-128 where they have varieties or another name.
+
+Modern Standard Arabic in Arabic script, Mandarin in simplified characters, Iranian Persian, Swahili, and Filipino,
+which is standard Tagalog.
+"""
+
+
+def xtreme_36(codes: Iterable[str]) -> frozenset[str]:
+    """Return one code for each of XTREME's 36 languages: that of the set's standard variety, without regions (fra-CA).
+
+    A language that the set does not have stands under XTREME's own code.
+    """
+    known = set(codes)
+
+    def meant(language: str) -> str:
+        names = _XTREME_AS.get(language) or (language, *(c for c in sorted(known) if c.startswith(f"{language}_")))
+        return next((name for name in names if name in known), language)
+
+    return frozenset(map(meant, XTREME_36))
+
+
 def group_of(codes: Iterable[str], group: frozenset[str]) -> frozenset[str]:
     """Return the codes that belong to a group; script and region after the language are passed over.
 

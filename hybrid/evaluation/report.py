@@ -68,7 +68,7 @@ def _asked(collection: Collection, setting: Setting) -> int:
 
 def write_setting(folder: Path, entries: PoolRanks, collection: Collection, setting: Setting) -> None:
     """Write a setting's run (from its pieces) and qrels."""
-    join_runs(folder / "pieces", setting, folder / f"{setting.name}.run")
+    join_runs(folder / "pieces", setting.name, folder / f"{setting.name}.run")
     write_qrels(folder / f"{setting.name}.qrels", collection, setting, setting_ranks(entries, collection, setting)[0])
 
 

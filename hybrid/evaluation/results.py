@@ -84,6 +84,9 @@ def model_digest(encoder) -> str:
         # How texts were cut and padded last is remembered there too, and is no part of the model.
         tokenizer |= {"truncation": None, "padding": None}
         settings = [encoder.config.pooling, encoder.prefixes, encoder.config.projection]
+        # Weights do not tell it; a linear map keeps the digest that it had before there were others.
+        if encoder.projection and encoder.projection.activation_name != "Identity":
+            settings.append(encoder.projection.activation_name)
         value = digest([weights_digest(encoder), tokenizer, *settings])
     return gather_objects(value)[0]
 

@@ -66,24 +66,36 @@ class RunWriter:
                         piece.write(self._lines(names[start : start + step], first[start : start + step]))
 
     def _lines(self, names: list[str], keys: np.ndarray) -> pa.Buffer:
-        rows, width = keys.shape
-        column = np.tile(np.arange(width, dtype=np.int32), rows)
-        lines = pc.binary_join_element_wise(
-            pa.array([f"{name} Q0" for name in names]).take(pa.array(np.arange(rows, dtype=np.int32).repeat(width))),
-            self.documents.take(pa.array(self.order[key_columns(keys, len(self.order))].ravel())),
-            pa.array([str(place) for place in range(1, width + 1)]).take(pa.array(column)),
-            pa.array(key_scores(keys).ravel()).cast(pa.string()),
-            "hybrid\n",
-            " ",
-        )
-        # The strings lie end to end in the array's last buffer.
-        return lines.buffers()[2]
+        documents = self.documents.take(pa.array(self.order[key_columns(keys, len(self.order))].ravel()))
+        return run_lines(names, documents, key_scores(keys))
 
 
-def join_runs(pieces: Path, setting: Setting, path: Path) -> None:
-    """Put the pieces of a setting's run together in one file and remove them."""
+def run_lines(names: Sequence[str], documents: pa.Array, scores_NK: np.ndarray) -> pa.Buffer:
+    """Return the lines of N rankings, end to end.
+
+    Args:
+        names: N query ids.
+        documents: N x K document ids, each ranking's from its first on.
+        scores_NK: float32.
+    """
+    rows, width = scores_NK.shape
+    column = np.tile(np.arange(width, dtype=np.int32), rows)
+    lines = pc.binary_join_element_wise(
+        pa.array([f"{name} Q0" for name in names]).take(pa.array(np.arange(rows, dtype=np.int32).repeat(width))),
+        documents,
+        pa.array([str(place) for place in range(1, width + 1)]).take(pa.array(column)),
+        pa.array(scores_NK.ravel()).cast(pa.string()),
+        "hybrid\n",
+        " ",
+    )
+    # The strings lie end to end in the array's last buffer.
+    return lines.buffers()[2]
+
+
+def join_runs(pieces: Path, name: str, path: Path) -> None:
+    """Put the pieces of the run of a setting, by its name, together in one file and remove them."""
     with atomic_file(path, "wb") as file:
-        for piece in sorted(pieces.glob(f"{setting.name}.*.piece")):
+        for piece in sorted(pieces.glob(f"{name}.*.piece")):
             with open(piece, "rb") as part:
                 _append(part, file)
             os.remove(piece)

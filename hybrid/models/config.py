@@ -60,7 +60,8 @@ class ModelConfig:
     passage_prefix: str | None = None
     """Text before each passage; unset takes what the directory says, else nothing."""
     projection: int | None = None
-    """Dimensions of a linear map without bias after pooling; unset adds none (a saved one is kept)."""
+    """Dimensions of a linear map without bias after pooling; unset adds none. A saved one of as many is kept, with its
+    bias and activation."""
     layers: int | None = None
     """Take only this many bottom layers of the backbone; the saved model has that depth. Unset takes all."""
     dropout: float | None = None

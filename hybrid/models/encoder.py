@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from hybrid.models.config import ModelConfig
 from hybrid.models.packed import pooled, runs_packed, spans
+from hybrid.models.projection import Projection
 from hybrid.runtime.ragged import Ragged
 
 Agree = Callable[[int, Tensor], int]
@@ -75,7 +76,7 @@ class Encoder(nn.Module):
     Queries and passages share the weights; their prefixes tell them apart and belong to whoever makes the tokens.
     """
 
-    def __init__(self, backbone: nn.Module, tokenizer, config: ModelConfig, projection: nn.Linear | None = None):
+    def __init__(self, backbone: nn.Module, tokenizer, config: ModelConfig, projection: Projection | None = None):
         super().__init__()
         self.backbone = backbone
         self.projection = projection

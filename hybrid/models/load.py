@@ -9,10 +9,14 @@ from hybrid.models.backbone import fresh, pretrained
 from hybrid.models.config import ModelConfig
 from hybrid.models.encoder import Encoder
 from hybrid.models.lora import add_adapters
+from hybrid.models.projection import Projection, load_projection
 from hybrid.runtime.errors import InputError, first_line
 from hybrid.runtime.files import read_json
+from hybrid.runtime.logs import warn
 
 _POOLINGS = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls"}
+_FIGURES = {"euclidean": "Euclidean distances", "manhattan": "Manhattan distances"}
+_CHAINS = [["Transformer", "Pooling", *rest] for rest in ([], ["Dense"], ["Normalize"], ["Dense", "Normalize"])]
 
 
 def load_encoder(config: ModelConfig, tokenizer=None) -> Encoder:
@@ -30,6 +34,7 @@ def load_encoder(config: ModelConfig, tokenizer=None) -> Encoder:
             "model.name is not set; give the directory or hub id of an encoder, or set model.from_scratch."
         )
     config, projection = with_saved_settings(config)
+    _tell_other_similarity(config)
     tokenizer = tokenizer or load_tokenizer(config)
     backbone = fresh(config, tokenizer) if config.from_scratch else pretrained(config)
     _check_vocabulary(config, tokenizer, backbone)
@@ -38,7 +43,12 @@ def load_encoder(config: ModelConfig, tokenizer=None) -> Encoder:
     if config.lora:
         add_adapters(backbone, config.lora)
     if config.projection and projection is None:
-        projection = nn.Linear(backbone.config.hidden_size, config.projection, bias=False)
+        projection = Projection(backbone.config.hidden_size, config.projection)
+    if projection is not None and projection.in_features != backbone.config.hidden_size:
+        raise InputError(
+            f"model.name = {config.name}: its Dense module takes {projection.in_features} dimensions, its backbone "
+            f"gives {backbone.config.hidden_size}; take the module that belongs to these weights."
+        )
     return Encoder(backbone, tokenizer, config, projection)
 
 
@@ -67,7 +77,7 @@ def load_tokenizer(config: ModelConfig):
     return tokenizer
 
 
-def with_saved_settings(config: ModelConfig) -> tuple[ModelConfig, nn.Linear | None]:
+def with_saved_settings(config: ModelConfig) -> tuple[ModelConfig, Projection | None]:
     """Fill what the recipe leaves unset from a sentence-transformers directory, and load its projection, if any."""
     saved, projection = {}, None
     folder = _local_folder(config)
@@ -99,25 +109,52 @@ def _local_folder(config: ModelConfig) -> Path | None:
         ) from error
 
 
-def _sentence_transformers_settings(folder: Path) -> tuple[dict, nn.Linear | None]:
-    settings, projection = {}, None
-    for module in read_json(folder / "modules.json"):
-        kind, place = module["type"].rsplit(".", 1)[-1], folder / module["path"]
-        if kind == "Pooling":
-            settings["pooling"] = _pooling(place / "config.json")
-        elif kind == "Dense":
-            projection = _dense(place)
-            settings["projection"] = projection.out_features
-        elif kind not in ("Transformer", "Normalize"):
-            raise InputError(
-                f"{folder}/modules.json: module {kind} is not supported; expected Transformer, Pooling, "
-                "Dense and Normalize only."
-            )
-    prompts_file = folder / "config_sentence_transformers.json"
-    prompts = (read_json(prompts_file).get("prompts") or {}) if prompts_file.exists() else {}
+def _sentence_transformers_settings(folder: Path) -> tuple[dict, Projection | None]:
+    places = _modules(folder)
+    settings, projection = {"pooling": _pooling(places["Pooling"] / "config.json")}, None
+    if "Dense" in places:
+        projection = load_projection(places["Dense"])
+        settings["projection"] = projection.out_features
+    prompts = _use(folder).get("prompts") or {}
     settings["query_prefix"] = prompts.get("query") or ""
     settings["passage_prefix"] = prompts.get("passage") or prompts.get("document") or ""
     return settings, projection
+
+
+def _use(folder: Path) -> dict:
+    """Return how a model says that it is to be used: prompts and similarity."""
+    file = folder / "config_sentence_transformers.json"
+    return read_json(file) if file.exists() else {}
+
+
+def _tell_other_similarity(config: ModelConfig) -> None:
+    """Warn where a model's own scores are not cosines, or where it does not say: its published figures differ."""
+    folder = _local_folder(config)
+    if not folder or not (folder / "modules.json").exists():
+        return
+    similarity, normalized = _use(folder).get("similarity_fn_name"), "Normalize" in _modules(folder)
+    # Of unit vectors, dot product and Euclidean distance give the cosine's order.
+    if similarity == "cosine" or (normalized and similarity != "manhattan"):
+        return
+    modules = "with" if normalized else "without"
+    declared = f"the similarity {similarity!r}" if similarity else "no similarity"
+    warn(
+        f"model.name = {config.name}: found modules.json {modules} Normalize and {declared} declared in "
+        "config_sentence_transformers.json; vectors are made unit length here and scores are cosines, so figures "
+        f"published with {_FIGURES.get(similarity, 'dot products')} differ."
+    )
+
+
+def _modules(folder: Path) -> dict[str, Path]:
+    """Return the directories of a model's modules by their kind, in their order."""
+    modules = [(module["type"].rsplit(".", 1)[-1], module["path"]) for module in read_json(folder / "modules.json")]
+    kinds = [kind for kind, _ in modules]
+    if kinds not in _CHAINS:
+        raise InputError(
+            f"{folder}/modules.json: the modules are {', '.join(kinds)}; expected Transformer, Pooling, and then at "
+            "most one Dense and at most one Normalize, in this order."
+        )
+    return {kind: folder / path for kind, path in modules}
 
 
 def _pooling(file: Path) -> str:
@@ -132,17 +169,6 @@ def _pooling(file: Path) -> str:
     if saved.get("include_prompt") is False:
         raise InputError(f"{file}: include_prompt is false; only pooling over the prompt's tokens too is supported.")
     return modes[0]
-
-
-def _dense(place: Path) -> nn.Linear:
-    from safetensors.torch import load_file
-
-    saved = read_json(place / "config.json")
-    if saved.get("bias") or "Identity" not in saved.get("activation_function", ""):
-        raise InputError(f"{place}/config.json: has a bias or an activation; expected a linear map without either.")
-    linear = nn.Linear(saved["in_features"], saved["out_features"], bias=False)
-    linear.load_state_dict({"weight": load_file(place / "model.safetensors")["linear.weight"]})
-    return linear
 
 
 def _check_vocabulary(config: ModelConfig, tokenizer, backbone: nn.Module) -> None:

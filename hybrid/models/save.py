@@ -3,10 +3,11 @@
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from hybrid.models.encoder import Encoder
 from hybrid.models.lora import merged
+from hybrid.models.projection import save_projection
 from hybrid.runtime.files import atomic_folder, write_json
 
 _MODULES = "sentence_transformers.models"
@@ -25,26 +26,18 @@ def save_encoder(
         state: the encoder's parameters where they had to be collected from several ranks (ZeRO-3).
     """
     state = {name: value.detach().cpu() for name, value in (state or encoder.state_dict()).items()}
-    backbone = {name.removeprefix("backbone."): v for name, v in state.items() if name.startswith("backbone.")}
-    backbone = merged(encoder.backbone, backbone)
+    backbone = merged(encoder.backbone, _of("backbone.", state))
     with atomic_folder(path) as folder:
         encoder.backbone.save_pretrained(folder, state_dict=backbone)
         encoder.tokenizer.save_pretrained(folder)
         if encoder.projection:
-            _save_projection(state["projection.weight"], folder / "2_Dense")
+            save_projection(encoder.projection, _of("projection.", state), folder / "2_Dense")
         _save_modules(encoder, folder, max_length)
         (folder / "README.md").write_text(card, encoding="utf-8")
 
 
-def _save_projection(weight: Tensor, folder: Path) -> None:
-    from safetensors.torch import save_file
-
-    folder.mkdir()
-    save_file({"linear.weight": weight.contiguous()}, folder / "model.safetensors")
-    identity = f"{nn.Identity.__module__}.{nn.Identity.__qualname__}"
-    columns, rows = weight.shape[1], weight.shape[0]
-    settings = {"in_features": columns, "out_features": rows, "bias": False, "activation_function": identity}
-    write_json(folder / "config.json", settings)
+def _of(part: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(part): value for name, value in state.items() if name.startswith(part)}
 
 
 def _save_modules(encoder: Encoder, folder: Path, max_length: int) -> None:

@@ -15,6 +15,7 @@ from hybrid.models.backbone import adapted, build, described
 from hybrid.models.config import ModelConfig
 from hybrid.models.encoder import Encoder
 from hybrid.models.lora import add_adapters
+from hybrid.models.projection import Projection
 from hybrid.runtime.errors import InputError, first_line, nearest
 from hybrid.training.flops import Costs, costs
 
@@ -162,7 +163,7 @@ def _sketch(config: ModelConfig, layers: int, dtype: torch.dtype) -> Encoder:
     settings = replace(config, layers=layers, pooling=config.pooling or "mean", attention=attention)
     with FakeTensorMode() as mode:
         backbone = build(architecture(settings), settings, dtype)
-        projection = torch.nn.Linear(backbone.config.hidden_size, config.projection) if config.projection else None
+        projection = Projection(backbone.config.hidden_size, config.projection) if config.projection else None
     if config.freeze_embeddings:
         backbone.get_input_embeddings().requires_grad_(False)
     if config.lora:

@@ -2,14 +2,16 @@
 
 import json
 
+import ir_measures
 import numpy as np
 import pytest
+from ir_measures import Success
 from pyarrow import parquet
 
-from hybrid.evaluation.bitext import Bitext, check_bitext, neighbour_ranks, score_bitext, script
+from hybrid.evaluation.bitext import Bitext, check_bitext, neighbours, score_bitext, script
 from hybrid.evaluation.config import EncodingConfig, EvaluationConfig
 from hybrid.evaluation.evaluator import evaluate_encoder, load_tasks
-from hybrid.evaluation.languages import RESOURCES, XLMR, XTREME_36, group_of
+from hybrid.evaluation.languages import RESOURCES, XLMR, XTREME_36, group_of, xtreme_36
 from hybrid.runtime.errors import InputError
 
 SIDES = {"deu": ["eins", "zwei", "drei"], "rus": ["один", "два"], "xxx": ["a", "b", "c", "d"]}
@@ -25,10 +27,12 @@ def bitext():
 def test_ranks_are_those_of_a_plain_sort_with_the_smaller_line_first_in_ties():
     random = np.random.default_rng(0)
     queries, documents = (random.integers(-1, 2, (700, 4)).astype(np.float32) for _ in range(2))
-    found = neighbour_ranks(queries, documents)
+    found = neighbours(queries, documents, 10)
     for row in range(0, 700, 7):
         order = sorted(range(700), key=lambda line: (-float(queries[row] @ documents[line]), line))
-        assert found[row] == order.index(row) + 1
+        assert found.rank[row] == order.index(row) + 1
+        assert found.line[row].tolist() == order[:10]
+        assert found.score[row].tolist() == (documents[order[:10]] @ queries[row]).tolist()
 
 
 def test_accuracy_is_counted_both_ways_and_averaged_over_languages_and_groups(bitext, tmp_path):
@@ -40,7 +44,7 @@ def test_accuracy_is_counted_both_ways_and_averaged_over_languages_and_groups(bi
             target = (number + 1) % len(lines) if number < wrong else number
             vectors[line] = np.eye(8)[target] * (0.5 if number < wrong else 1.0)
     embeddings = np.array([vectors[line] for line in bitext.texts()], np.float32)
-    scores = score_bitext("made", bitext, embeddings, tmp_path, {})
+    scores = score_bitext("made", bitext, embeddings, tmp_path, 10, {})
     to = scores["settings"]["to_eng"]["measures"]
     assert to["accuracy"]["cells"] == {"deu>eng": 1.0, "rus>eng": 0.5, "xxx>eng": 0.5}
     assert to["accuracy"]["mean"] == pytest.approx(2 / 3)
@@ -55,6 +59,32 @@ def test_accuracy_is_counted_both_ways_and_averaged_over_languages_and_groups(bi
     )
     assert again.to_dict() == {"deu": 1.0, "rus": 0.5, "xxx": 0.5}
     assert json.loads((tmp_path / "scores.json").read_text())["settings"] == scores["settings"]
+
+
+@pytest.mark.parametrize("way", ["to", "from"])
+def test_accuracy_is_success_at_1_of_run_and_qrels_with_equal_lines_too(bitext, way, tmp_path):
+    random = np.random.default_rng(0)
+    embeddings = random.integers(-1, 2, (len(bitext.texts()), 2)).astype(np.float32)
+    (tmp_path / "pieces").mkdir()
+    (tmp_path / "pieces" / "to_eng.000009.piece").write_text("of a killed job")
+    measures = score_bitext("made", bitext, embeddings, tmp_path, 3, {})["settings"][f"{way}_eng"]["measures"]
+    run = list(ir_measures.read_trec_run(str(tmp_path / f"{way}_eng.run")))
+    qrels = list(ir_measures.read_trec_qrels(str(tmp_path / f"{way}_eng.qrels")))
+    assert len(qrels) == sum(map(len, SIDES.values()))
+    assert len(run) == 3 * 3 + 2 * 2 + 4 * 3
+    found: dict[str, list[float]] = {}
+    for value in ir_measures.iter_calc([Success @ 1], qrels, run):
+        query, pool = value.query_id.split(">")
+        found.setdefault(f"{query.split(':')[0]}>{pool}", []).append(value.value)
+    cells = measures["accuracy"]["cells"]
+    assert {cell: np.mean(values) for cell, values in found.items()} == pytest.approx(cells)
+    assert 0 < measures["accuracy"]["mean"] < 1
+    assert not (tmp_path / "pieces").exists()
+
+
+def test_a_run_depth_of_nothing_writes_no_run(bitext, tmp_path):
+    score_bitext("made", bitext, np.eye(2, dtype=np.float32)[[0] * len(bitext.texts())], tmp_path, 0, {})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["accuracy.png", "per_query.parquet", "scores.json"]
 
 
 def test_script_is_that_of_most_letters():
@@ -89,7 +119,27 @@ def test_the_published_sets_are_read_whole(hybrid_data):
     assert (len(tatoeba.pairs), len(flores.pairs), len(ntrex.pairs)) == (112, 203, 127)
     assert {len(pair[0]) for pair in flores.pairs.values()} == {1012}
     assert {len(pair[0]) for pair in ntrex.pairs.values()} == {1997}
-    assert len(tatoeba.groups["xtreme_36"] & set(tatoeba.pairs)) == 36
+
+
+def test_xtremes_languages_are_the_standard_variety_of_each_in_every_published_set(hybrid_data):
+    tatoeba, flores, ntrex = (task.collection for task in load_tasks(["tatoeba", "flores", "ntrex"], hybrid_data))
+    assert tatoeba.groups["xtreme_36"] == XTREME_36 <= set(tatoeba.pairs)
+    in_flores, in_ntrex = flores.groups["xtreme_36"], ntrex.groups["xtreme_36"]
+    assert (len(in_flores), in_flores - set(flores.pairs)) == (36, frozenset())
+    assert (len(in_ntrex), in_ntrex - set(ntrex.pairs)) == (36, {"jav"})
+    assert {code for code in in_flores if code[:3] not in XTREME_36} == {"arb_Arab", "zho_Hans"}
+    assert {code[:3] for code in in_flores} & XTREME_36 == XTREME_36 - {"ara", "cmn"}
+    assert in_ntrex - XTREME_36 == {"arb", "zho-CN", "fas", "swa", "fil"}
+    assert XTREME_36 - in_ntrex == {"ara", "cmn", "pes", "swh", "tgl"}
+
+
+def test_a_set_says_how_many_of_xtremes_languages_it_has(tmp_path):
+    pairs = {code: (["a"], ["one"]) for code in ("arb", "fra", "fra-CA", "arz", "fao")}
+    made = Bitext("eng", pairs, {"xtreme_36": xtreme_36(pairs)})
+    embeddings = np.array([[1, 0]] * 10, np.float32)
+    found = score_bitext("made", made, embeddings, tmp_path, 10, {})["settings"]["to_eng"]["measures"]
+    mean = found["accuracy_xtreme_36"]
+    assert (mean["languages"], len(mean["missing"])) == (2, 34)
 
 
 def test_a_bitext_is_scored_like_any_task_and_taken_from_its_folder_the_second_time(encoder, tmp_path):
@@ -102,4 +152,5 @@ def test_a_bitext_is_scored_like_any_task_and_taken_from_its_folder_the_second_t
     config = EvaluationConfig(encoding=EncodingConfig(precision="fp32"))
     first = evaluate_encoder(encoder, tasks, tmp_path / "out", config, "digest")
     assert {"tatoeba/to_eng/accuracy", "tatoeba/from_eng/accuracy_xtreme_36"} <= first.keys()
+    assert len((tmp_path / "out" / "tatoeba" / "to_eng.run").read_text().splitlines()) == 3 * 3 + 2 * 2 + 4 * 4
     assert evaluate_encoder(encoder, tasks, tmp_path / "out", config, "digest") == first

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from hybrid.evaluation.bitext import Bitext, check_bitext
-from hybrid.evaluation.languages import FLORES_203, NTREX_127, RESOURCES, TATOEBA_112, XLMR, XTREME_36, group_of
+from hybrid.evaluation.languages import FLORES_203, NTREX_127, RESOURCES, TATOEBA_112, XLMR, group_of, xtreme_36
 from hybrid.evaluation.task import Setting, Task
 from hybrid.runtime.errors import InputError
 
@@ -13,11 +13,11 @@ def _lines(path: Path) -> list[str]:
     return path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
 
 
-def _bitext(pairs: dict[str, tuple[list[str], list[str]]], xtreme: bool, place: Path) -> Bitext:
+def _bitext(pairs: dict[str, tuple[list[str], list[str]]], place: Path) -> Bitext:
     groups = {name: group_of(pairs, codes) for name, codes in {"xlmr_languages": XLMR, **RESOURCES}.items()}
     english = frozenset(code for code in pairs if code.startswith("eng"))
     groups["other_languages"] = frozenset(pairs) - groups["xlmr_languages"] - english
-    groups |= {"xtreme_36": XTREME_36} if xtreme else {}
+    groups["xtreme_36"] = xtreme_36(pairs)
     return check_bitext(Bitext("eng", pairs, groups), str(place))
 
 
@@ -32,7 +32,7 @@ def read_tatoeba(folder: Path) -> Bitext:
         if not english.exists():
             raise InputError(f"{english}: is missing beside its {code} side; fetch the pair again.")
         pairs[code] = (_lines(folder / f"tatoeba.{code}-eng.{code}"), _lines(english))
-    return _bitext(pairs, True, folder)
+    return _bitext(pairs, folder)
 
 
 def read_flores(folder: Path) -> Bitext:
@@ -51,11 +51,13 @@ def _with_english(sides: dict[str, list[str]], english: str, folder: Path) -> Bi
     if english not in sides:
         raise InputError(f"{folder}: has no file of {english}, which all others are compared with; fetch it again.")
     pairs = {code: (lines, sides[english]) for code, lines in sides.items() if code != english}
-    return _bitext(pairs, False, folder)
+    return _bitext(pairs, folder)
 
 
 def _task(name: str, read, folder: str, **about) -> Task:
-    settings = tuple(Setting(f"{way}_eng", "other", ("accuracy",)) for way in ("to", "from"))
+    settings = tuple(
+        Setting(f"{way}_eng", "other", ("accuracy", "accuracy_xtreme_36"), depth=10) for way in ("to", "from")
+    )
     return Task(name, read, folder, settings, query_max_length=128, prefixes=("query", "query"), **about)
 
 

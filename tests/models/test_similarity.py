@@ -1,0 +1,61 @@
+"""Scores are cosines: a model that is published for another similarity is told, once, and no other is."""
+
+import json
+import shutil
+
+import pytest
+
+from hybrid.evaluation.results import check_models
+from hybrid.models import ModelConfig
+from hybrid.models.load import load_encoder
+from hybrid.models.save import save_encoder
+from tests.models.test_encoder import tiny
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("saved") / "model"
+    save_encoder(tiny("bert"), folder, card="", max_length=64)
+    return folder
+
+
+def told(saved, folder, normalized: bool, similarity: str | None, capsys) -> list[str]:
+    """Return what is told of a model with or without Normalize whose file of use declares this similarity."""
+    shutil.copytree(saved, folder)
+    if not normalized:
+        modules = [module for module in json.loads((folder / "modules.json").read_text()) if module["path"][:1] != "3"]
+        (folder / "modules.json").write_text(json.dumps(modules))
+    use = folder / "config_sentence_transformers.json"
+    if similarity == "no file":
+        use.unlink()
+    else:
+        use.write_text(json.dumps({"similarity_fn_name": similarity}))
+    capsys.readouterr()
+    # What evaluate.py does: all models are looked at before the first is loaded.
+    check_models([str(folder)], ModelConfig())
+    load_encoder(ModelConfig(name=str(folder)))
+    return [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: ")]
+
+
+@pytest.mark.parametrize(
+    ("normalized", "similarity", "found"),
+    [
+        (False, "dot", "without Normalize and the similarity 'dot' declared"),
+        (False, "dot_product", "without Normalize and the similarity 'dot_product' declared"),
+        (False, None, "without Normalize and no similarity declared"),
+        (False, "no file", "without Normalize and no similarity declared"),
+        (False, "euclidean", "without Normalize and the similarity 'euclidean' declared"),
+        (True, "manhattan", "with Normalize and the similarity 'manhattan' declared"),
+    ],
+)
+def test_a_model_whose_own_scores_are_no_cosines_is_told_once(saved, normalized, similarity, found, tmp_path, capsys):
+    (line,) = told(saved, tmp_path / "model", normalized, similarity, capsys)
+    assert found in line
+    assert "vectors are made unit length here and scores are cosines, so figures published with" in line
+
+
+@pytest.mark.parametrize(
+    ("normalized", "similarity"), [(True, "cosine"), (True, "dot"), (True, None), (True, "no file"), (False, "cosine")]
+)
+def test_a_model_whose_own_order_is_the_cosines_is_not_told(saved, normalized, similarity, tmp_path, capsys):
+    assert told(saved, tmp_path / "model", normalized, similarity, capsys) == []
