@@ -16,7 +16,10 @@ from hybrid.models.load import with_saved_settings
 from hybrid.runtime.environment import environment
 from hybrid.runtime.errors import InputError
 from hybrid.runtime.files import digest, read_json, write_json
-from hybrid.runtime.processes import gather_objects, is_main, world_size
+from hybrid.runtime.processes import barrier, gather_objects, is_main, world_size
+
+_SCORED = ("*.parquet", "*.run", "*.qrels", "*.answers.json", "*.predictions.json", "*.png")
+"""What a scoring writes beside scores.json."""
 
 
 def model_paths(given: list[str]) -> list[str]:
@@ -95,6 +98,31 @@ def valid_scores(folder: Path, key: str) -> dict | None:
         scores = read_json(folder / "scores.json")
         found = scores if scores.get("key") == key else None
     return gather_objects(found)[0]
+
+
+def is_treated(folder: Path) -> bool:
+    """Return whether a folder holds treated scores or, of a killed job, none yet; the same on every rank.
+
+    Else it is that of another task, one whose own name ends as those of treated scores do.
+    """
+    found = None
+    if is_main():
+        found = not (folder / "scores.json").exists() or "lir" in read_json(folder / "scores.json")
+    return gather_objects(found)[0]
+
+
+def remove_scores(folder: Path) -> None:
+    """Remove what an older scoring left in a task's folder, but its embeddings; every rank has to call it.
+
+    A job that is killed later then leaves no scores beside files that they are not of.
+    """
+    if is_main():
+        # First: where it lies, the rest counts as complete.
+        (folder / "scores.json").unlink(missing_ok=True)
+        for pattern in _SCORED:
+            for path in folder.glob(pattern):
+                path.unlink()
+    barrier()
 
 
 def computed_with(encoder, precision: str) -> dict[str, Any]:

@@ -9,12 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hybrid.evaluation import evaluator
 from hybrid.evaluation.collection import check
 from hybrid.evaluation.config import EvaluationConfig
 from hybrid.evaluation.evaluator import evaluate_encoder, load_tasks, loaded_task, result_key
 from hybrid.evaluation.passages import passage_collection
 from hybrid.evaluation.task import THREE_SETTINGS, Setting, Task, doubts, find_task, load, registry
 from hybrid.runtime.errors import InputError
+from hybrid.runtime.files import read_json, write_json
 from tests.evaluation.conftest import made_paragraphs
 
 CANDIDATES = {
@@ -202,3 +204,56 @@ def test_results_that_were_cut_short_are_made_again(encoder, made, tmp_path):
     shutil.rmtree(tmp_path / "made" / "embeddings", ignore_errors=True)
     assert evaluate_encoder(encoder, [made], tmp_path, model_digest="a") == first
     assert "left over" not in (tmp_path / "made" / "monolingual.run").read_text()
+
+
+class Killed(BaseException):
+    """Stands for a kill: nothing is tidied up."""
+
+
+def killed_before_scoring(task: str, monkeypatch, *call) -> None:
+    """Call `evaluate_encoder`, and stop it where the named task is to be scored."""
+    scored = evaluator.score
+
+    def score(loaded, *given):
+        if loaded.task.name == task:
+            raise Killed
+        return scored(loaded, *given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(evaluator, "score", score)
+        with pytest.raises(Killed):
+            evaluate_encoder(*call)
+
+
+def test_treated_scores_of_other_directions_never_stand_for_those_asked_for(encoder, made, tmp_path, monkeypatch):
+    one, two = (EvaluationConfig(run_depth=0, lir=count) for count in (1, 2))
+    first = evaluate_encoder(encoder, [made], tmp_path, one, "a")
+    killed_before_scoring("made", monkeypatch, encoder, [made], tmp_path, two, "a")
+    assert read_json(tmp_path / "made-lir" / "scores.json")["lir"]["directions"] == 2
+    assert not (tmp_path / "made" / "scores.json").exists()
+    assert evaluate_encoder(encoder, [made], tmp_path, one, "a") == first
+    treated = read_json(tmp_path / "made-lir" / "scores.json")
+    write_json(tmp_path / "made-lir" / "scores.json", treated | {"key": "other"})
+    assert evaluate_encoder(encoder, [made], tmp_path, one, "a") == first
+    assert read_json(tmp_path / "made-lir" / "scores.json")["key"] == treated["key"]
+
+
+def test_a_scoring_that_is_killed_leaves_no_scores_and_no_files_of_the_older_one(encoder, made, tmp_path, monkeypatch):
+    evaluate_encoder(encoder, [made], tmp_path, EvaluationConfig(lir=1), "a")
+    (tmp_path / "made" / "de-en.predictions.json").write_text("{}")
+    again = EvaluationConfig(overwrite=True)
+    killed_before_scoring("made", monkeypatch, encoder, [made], tmp_path, again, "a")
+    assert [path.name for path in (tmp_path / "made").iterdir()] == ["embeddings"]
+    assert not list((tmp_path / "made-lir").iterdir())
+
+
+def test_a_scoring_without_runs_leaves_none_of_the_older_one(encoder, made, tmp_path):
+    evaluate_encoder(encoder, [made], tmp_path, model_digest="a")
+    evaluate_encoder(encoder, [made], tmp_path, EvaluationConfig(run_depth=0), "a")
+    assert not [path for path in (tmp_path / "made").iterdir() if path.suffix in (".run", ".qrels")]
+
+
+def test_scores_of_a_task_whose_own_name_ends_in_lir_stay(encoder, made, tmp_path):
+    other = replace(made, task=replace(made.task, name="made-lir"))
+    evaluate_encoder(encoder, [other, made], tmp_path, EvaluationConfig(run_depth=0), "a")
+    assert (tmp_path / "made-lir" / "scores.json").exists()
