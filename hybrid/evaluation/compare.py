@@ -19,7 +19,7 @@ from hybrid.evaluation.table import COLUMNS, markdown, number
 from hybrid.evaluation.webpage import page
 from hybrid.runtime.errors import InputError, nearest
 from hybrid.runtime.files import atomic_file
-from hybrid.runtime.logs import bad_input_told, log
+from hybrid.runtime.logs import bad_input_told, log, warn
 from hybrid.runtime.tracking import Tracker, TrackingConfig
 
 
@@ -50,11 +50,30 @@ def compare(recipes: Sequence[Recipe], baseline: Recipe, measures: Sequence[str]
     for task in sorted(set.union(*(recipe.tasks for recipe in recipes))):
         having = [recipe for recipe in recipes if task in recipe.tasks]
         _refuse_other_data(task, having)
-        for setting, scores in having[0].settings(task).items():
-            for name in measures:
-                if name in scores["measures"]:
-                    rows += _rows(f"{task}/{setting}", task, setting, name, having, baseline)
+        for setting, names in _common(task, having, measures).items():
+            for name in names:
+                rows += _rows(f"{task}/{setting}", task, setting, name, having, baseline)
     return rows
+
+
+def _common(task: str, recipes: Sequence[Recipe], measures: Sequence[str]) -> dict[str, list[str]]:
+    """Return the measures that all recipes have, by setting; warns of those that some have and others lack."""
+    common: dict[str, list[str]] = {}
+    lacked: dict[tuple[str, ...], list[str]] = {}
+    for setting in dict.fromkeys(setting for recipe in recipes for setting in recipe.settings(task)):
+        has = {recipe.name: recipe.measures(task, setting) for recipe in recipes}
+        for name in measures:
+            lacking = tuple(recipe for recipe, names in has.items() if name not in names)
+            if not lacking:
+                common.setdefault(setting, []).append(name)
+            elif len(lacking) < len(has):
+                lacked.setdefault(lacking, []).append(f"{setting}/{name}")
+    for lacking, names in lacked.items():
+        warn(
+            f"task {task}: not compared is what {', '.join(lacking)} lacks: {', '.join(names)}; score all with the same "
+            "settings, such as --reader, to compare it."
+        )
+    return common
 
 
 def _refuse_other_data(task: str, recipes: Sequence[Recipe]) -> None:

@@ -79,6 +79,13 @@ class Recipe:
         """Return the settings of a task with the measures of the first seed."""
         return self.seeds[0].tasks[task].scores["settings"]
 
+    def measures(self, task: str, setting: str) -> set[str]:
+        """Return the measures of a setting that every seed has; one that no query has a value of is left out."""
+        found = [seed.tasks[task].scores["settings"].get(setting, {"measures": {}}) for seed in self.seeds]
+        return set.intersection(
+            *({name for name, value in one["measures"].items() if value["mean"] is not None} for one in found)
+        )
+
     def values(self, task: str, setting: str, name: str) -> tuple[Values, list[Values]]:
         """Return a measure's values, the seeds combined, and those of each seed."""
         parts = [seed.tasks[task].values(setting, name) for seed in self.seeds]

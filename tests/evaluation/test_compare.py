@@ -4,15 +4,18 @@ import json
 import shutil
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import yaml
 from mlflow import MlflowClient
+from pyarrow import parquet
 
-from hybrid.evaluation.compare import config_table, main
+from hybrid.evaluation.compare import compare, config_table, main
 from hybrid.evaluation.evaluator import loaded_task, score
 from hybrid.evaluation.passages import passage_collection
 from hybrid.evaluation.runs import read_recipe
 from hybrid.evaluation.statistics import combined, difference, holm, interval, mean, values
+from hybrid.evaluation.table import COLUMNS
 from hybrid.evaluation.task import THREE_SETTINGS, Task
 from hybrid.runtime.errors import InputError
 
@@ -165,6 +168,52 @@ def test_a_task_whose_scores_are_no_means_over_queries_is_told(folders, capsys):
     shutil.copy(folders / "good" / "made" / "scores.json", folders / "good" / "bucc")
     assert read_recipe(str(folders / "good"), None).tasks == {"made"}
     assert "bucc is not compared: its scores are no means over queries" in capsys.readouterr().err
+
+
+def judged_result(folder, **measures):
+    """Results of a searched task: a column for each measure, as with a reader and without."""
+    count = 20
+    table = {
+        "setting": ["pairs"] * count,
+        "question": [f"q{row}" for row in range(count)],
+        "query_language": ["en"] * count,
+        "pool": ["de"] * count,
+        "pool_size": [9] * count,
+        **{name: np.full(count, np.nan if value is None else value) for name, value in measures.items()},
+    }
+    folder.mkdir(parents=True)
+    parquet.write_table(pa.table(table), folder / "per_query.parquet")
+    means = {name: {"mean": value} for name, value in measures.items()}
+    scores = {"task": "mlqa", "revision": "r", "settings": {"pairs": {"measures": means}}}
+    (folder / "scores.json").write_text(json.dumps(scores))
+
+
+@pytest.mark.parametrize("order", [("read", "plain"), ("plain", "read")])
+def test_what_one_run_has_and_another_lacks_is_told_and_the_rest_compared(tmp_path, capsys, order):
+    judged_result(tmp_path / "read" / "mlqa", ndcg_at_10=0.5, answer_f1=0.25)
+    judged_result(tmp_path / "plain" / "mlqa", ndcg_at_10=0.75)
+    recipes = [read_recipe(str(tmp_path / name), None) for name in order]
+    rows = compare(recipes, recipes[0], COLUMNS)
+    assert {(row.recipe, row.measure, row.mean) for row in rows} == {
+        ("read", "ndcg_at_10", 0.5),
+        ("plain", "ndcg_at_10", 0.75),
+    }
+    assert "task mlqa: not compared is what plain lacks: pairs/answer_f1; score" in capsys.readouterr().err
+
+
+def test_a_measure_that_one_seed_lacks_is_not_compared(tmp_path, capsys):
+    judged_result(tmp_path / "a" / "mlqa", ndcg_at_10=0.5, answer_f1=0.25)
+    judged_result(tmp_path / "b" / "mlqa", ndcg_at_10=0.5)
+    both = read_recipe(f"both={tmp_path / 'a'},{tmp_path / 'b'}", None)
+    other = read_recipe(str(tmp_path / "a"), None)
+    assert {row.measure for row in compare([both, other], both, COLUMNS)} == {"ndcg_at_10"}
+    assert "what both lacks: pairs/answer_f1;" in capsys.readouterr().err
+
+
+def test_a_measure_that_no_query_has_is_left_out(tmp_path):
+    judged_result(tmp_path / "a" / "mlqa", ndcg_at_10=0.5, recall_at_10=None)
+    recipe = read_recipe(str(tmp_path / "a"), None)
+    assert {row.measure for row in compare([recipe], recipe, COLUMNS)} == {"ndcg_at_10"}
 
 
 def test_a_folder_with_a_sign_of_equality_in_its_name_is_a_place(folders):
