@@ -70,8 +70,8 @@ def _common(task: str, recipes: Sequence[Recipe], measures: Sequence[str]) -> di
                 lacked.setdefault(lacking, []).append(f"{setting}/{name}")
     for lacking, names in lacked.items():
         warn(
-            f"task {task}: not compared is what {', '.join(lacking)} lacks: {', '.join(names)}; score all with the same "
-            "settings, such as --reader, to compare it."
+            f"task {task}: not compared is what {', '.join(lacking)} lacks: {', '.join(names)}; score all with the "
+            "same settings, such as --reader, to compare it."
         )
     return common
 
@@ -217,13 +217,14 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("runs", nargs="+", help="result folders, MLflow runs, or NAME=PLACE,PLACE for several seeds")
     parser.add_argument("--baseline", help="name of the run that the others are compared with (default: the first)")
     parser.add_argument("--measures", nargs="+", default=list(COLUMNS), help="measures to compare")
+    parser.add_argument("--dev", action="store_true", help="compare scores on the trainings' development splits too")
     parser.add_argument("--out_dir", default="comparison", help="where the report and its figures go")
     parser.add_argument("--tracking_uri", help="where MLflow runs are looked for (default: MLflow's own)")
     parser.add_argument("--log", action="store_true", help="log the report to MLflow, as a run of its own")
     parser.add_argument("--experiment", default="hybrid", help="where it is logged")
     given = parser.parse_args(arguments)
     with bad_input_told():
-        recipes = [read_recipe(place, given.tracking_uri) for place in given.runs]
+        recipes = [read_recipe(place, given.tracking_uri, given.dev) for place in given.runs]
         names = [recipe.name for recipe in recipes]
         if len(set(names)) < len(names):
             raise InputError(f"runs are named {names}; give those of one name other names, as NAME=PLACE.")

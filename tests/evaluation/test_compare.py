@@ -151,6 +151,22 @@ def test_the_encoder_as_it_was_before_its_training_is_compared_only_when_asked_f
     assert score(folders / "run" / "results" / "before") == score(folders / "poor") != score(folders / "good")
 
 
+def test_scores_on_a_trainings_own_development_split_are_compared_only_when_asked_for(folders, capsys):
+    for run in ("one", "two"):
+        shutil.copytree(folders / "good" / "made", folders / run / "results" / "after" / "made")
+        shutil.copytree(folders / "good" / "made", folders / run / "results" / "dev" / "dev")
+        path = folders / run / "results" / "dev" / "dev" / "scores.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"revision": f"dev data of {run}"}))
+    runs = [str(folders / run) for run in ("one", "two")]
+    main([*runs, "--out_dir", str(folders / "out"), "--measures", "map"])
+    assert "## dev/" not in capsys.readouterr().out
+    assert read_recipe(runs[0], None, dev=True).tasks == {"made", "dev"}
+    assert read_recipe(str(folders / "one" / "results" / "dev"), None).tasks == {"dev"}
+    with pytest.raises(SystemExit, match="2"):
+        main([*runs, "--dev", "--out_dir", str(folders / "out")])
+    assert "task dev was scored on different data" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("later", ["evaluate", "a-run-1234abcd"])
 def test_a_later_evaluation_stands_for_the_scores_at_the_end_of_training(folders, later):
     for stage, source in (("after", "poor"), (later, "good")):
