@@ -12,6 +12,13 @@ from pathlib import Path
 import numpy as np
 from jsonargparse import ArgumentParser
 
+from hybrid.evaluation.conditions import (
+    LENGTHS,
+    conditions_table,
+    differing,
+    warn_of_more_than_models,
+    warn_of_unknown,
+)
 from hybrid.evaluation.plots import bars, curves, points
 from hybrid.evaluation.runs import Recipe, read_recipe
 from hybrid.evaluation.statistics import difference, holm, interval, mean
@@ -50,6 +57,7 @@ def compare(recipes: Sequence[Recipe], baseline: Recipe, measures: Sequence[str]
     for task in sorted(set.union(*(recipe.tasks for recipe in recipes))):
         having = [recipe for recipe in recipes if task in recipe.tasks]
         _refuse_other_data(task, having)
+        warn_of_more_than_models(task, having)
         for setting, names in _common(task, having, measures).items():
             for name in names:
                 rows += _rows(f"{task}/{setting}", task, setting, name, having, baseline)
@@ -79,8 +87,10 @@ def _common(task: str, recipes: Sequence[Recipe], measures: Sequence[str]) -> di
 def _refuse_other_data(task: str, recipes: Sequence[Recipe]) -> None:
     found = {recipe.name: {seed.tasks[task].scores["revision"] for seed in recipe.seeds} for recipe in recipes}
     if len(set.union(*found.values())) > 1:
+        lengths = {key: values for key, values in differing(task, recipes).items() if key in LENGTHS}
+        shown = "".join(f" ({key}: {' against '.join(values)})" for key, values in lengths.items())
         raise InputError(
-            f"task {task} was scored on different data or with other lengths by {', '.join(found)}; score them "
+            f"task {task} was scored on different data or with other lengths by {', '.join(found)}{shown}; score them "
             "again on the same files, or compare them apart."
         )
 
@@ -185,8 +195,11 @@ def report(recipes: Sequence[Recipe], baseline: Recipe, measures: Sequence[str],
     if not rows:
         raise InputError("the runs share no task with one of the measures asked for; give --measures that they have.")
     parts = [(f"{place} (baseline: {baseline.name})", table) for place, table in tables(rows)]
-    if differing := config_table(recipes):
-        parts.append(("what differs in the configurations", differing))
+    if table := config_table(recipes):
+        parts.append(("what differs in the configurations", table))
+    if table := conditions_table(recipes):
+        parts.append(("what differs in how they were scored", table))
+    warn_of_unknown(recipes)
     text = "\n\n".join(f"## {heading}\n\n{table}" for heading, table in parts) + "\n"
     folder.mkdir(parents=True, exist_ok=True)
     drawn = figures(folder, recipes, rows)

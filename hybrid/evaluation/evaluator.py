@@ -23,7 +23,7 @@ from hybrid.evaluation.report import (
     write_per_query,
     write_setting,
 )
-from hybrid.evaluation.results import computed_with, is_treated, remove_scores, valid_scores
+from hybrid.evaluation.results import computed_with, conditions, is_treated, remove_scores, valid_scores
 from hybrid.evaluation.search import Matrix
 from hybrid.evaluation.task import Scored, Task, find_task, load, task_place
 from hybrid.evaluation.whole_pool import rank_pools
@@ -33,7 +33,7 @@ from hybrid.runtime.logs import log, warn
 from hybrid.runtime.processes import barrier, is_main
 
 # Changes when the same embeddings would give other scores or files than before: results made by older code are redone.
-_VERSION = 3
+_VERSION = 4
 
 
 @dataclass(frozen=True)
@@ -173,6 +173,7 @@ def _evaluate_task(
         "model": model_digest,
         "revision": loaded.digest,
         "environment": computed_with(encoder, config.encoding.precision),
+        "evaluation": {"version": _VERSION, **conditions(encoder, task, config)},
     }
 
     remove_scores(folder)
@@ -215,8 +216,16 @@ def _score_treated(loaded: LoadedTask, queries, documents, estimated, folder: Pa
         for vectors, side in ((queries, collection.queries), (documents, collection.documents))
     ]
     task = replace(loaded.task, name=folder.name)
+    texts = _lir_texts(collection, config)
+    evaluation = {
+        **about["evaluation"],
+        "lir": config.lir,
+        "lir_texts": config.lir_texts,
+        "lir_texts_digest": digest(texts) if texts else None,
+    }
     lir = {"directions": config.lir, "estimated_on": config.lir_texts or "the task's own passages"}
-    return score(replace(loaded, task=task), *treated, folder, config.run_depth, {**about, "lir": lir})
+    about = {**about, "evaluation": evaluation, "lir": lir}
+    return score(replace(loaded, task=task), *treated, folder, config.run_depth, about)
 
 
 def score(

@@ -5,12 +5,14 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from hybrid.evaluation.config import EvaluationConfig
+from hybrid.evaluation.task import Task
 from hybrid.models.config import ModelConfig
 from hybrid.models.load import with_saved_settings
 from hybrid.runtime.environment import environment
@@ -130,3 +132,25 @@ def computed_with(encoder, precision: str) -> dict[str, Any]:
     device = next(encoder.parameters()).device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     return {"device": name, "processes": world_size(), "precision": precision, **environment()}
+
+
+def conditions(encoder, task: Task, config: EvaluationConfig) -> dict[str, Any]:
+    """Return the settings behind a task's untreated scores, as they were used.
+
+    A reader stands only where there are answers to read; a length is the model's own where that is smaller.
+    """
+    settings = asdict(config)
+    del settings["overwrite"]
+    settings |= {"lir": 0, "lir_texts": None}
+    if not task.has_answers or not config.reader:
+        settings |= {"reader": None, "reader_passages": None}
+    settings["encoding"]["batch_tokens"] = config.encoding.tokens(next(encoder.parameters()).device.type)
+    most = encoder.max_length
+    return {
+        "pooling": encoder.config.pooling,
+        "query_prefix": encoder.prefixes[task.prefixes[0]],
+        "passage_prefix": encoder.prefixes[task.prefixes[1]],
+        "query_max_length": min(task.query_max_length, most or task.query_max_length),
+        "passage_max_length": min(task.passage_max_length, most or task.passage_max_length),
+        **settings,
+    }

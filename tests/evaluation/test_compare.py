@@ -238,6 +238,66 @@ def test_a_folder_with_a_sign_of_equality_in_its_name_is_a_place(folders):
     assert read_recipe(f"a={folders / 'lr=3e-5'}", None).name == "a"
 
 
+def with_scores(place, change):
+    """Copy results beside themselves as ``other``, with other values in scores.json."""
+    other = place.parent / "other"
+    shutil.copytree(place, other)
+    (path,) = other.rglob("scores.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    return other
+
+
+EVALUATION = {"query_prefix": "query: ", "query_max_length": 64, "search": {"parameters": "nprobe=1"}}
+READER = {"model": "m", "passages": 1}
+FIRST = {"evaluation": EVALUATION, "reader": READER, "search": "FAISS IVF8 on the CPU", "lir": {"directions": 1}}
+
+
+@pytest.fixture
+def first(tmp_path):
+    judged_result(tmp_path / "a" / "mlqa", ndcg_at_10=0.5)
+    return with_scores(tmp_path / "a", FIRST).rename(tmp_path / "first")
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"reader": {"model": "n", "passages": 1}}, 'reader ("m" in first; "n" in other)'),
+        ({"reader": {"model": "m", "passages": 2}}, "reader_passages (1 in first; 2 in other)"),
+        ({"lir": {"directions": 2}}, "lir (1 in first; 2 in other)"),
+        ({"search": "torch on the CPU"}, 'search ("FAISS IVF8 nprobe=1" in first; "exact" in other)'),
+        ({"search": "FAISS IVF8 on 2 GPUs"}, None),
+        ({"reader": None}, None),
+        ({"evaluation": EVALUATION | {"query_prefix": ""}}, None),
+    ],
+)
+def test_what_is_no_part_of_a_model_and_differs_is_told_in_a_sentence(first, capsys, change, told):
+    recipes = [read_recipe(str(place), None) for place in (first, with_scores(first, change))]
+    compare(recipes, recipes[0], ["ndcg_at_10"])
+    sentence = f"task mlqa: scores differ in {told}, so their difference is not one of the models alone."
+    told_of = [line for line in capsys.readouterr().err.splitlines() if "scores differ" in line]
+    assert told_of == ([f"warning: {sentence}"] if told else [])
+
+
+def test_settings_of_scoring_that_differ_stand_in_the_report_and_old_scores_are_told(first, capsys):
+    other = with_scores(first, {"evaluation": EVALUATION | {"query_prefix": ""}})
+    places = [str(place) for place in (first, other, first.parent / "a")]
+    main([*places, "--out_dir", str(first.parent / "out")])
+    out, err = capsys.readouterr()
+    (line,) = [line for line in out.splitlines() if line.startswith("| query_prefix")]
+    assert [cell.strip() for cell in line.strip("|").split("|")] == [
+        *("query_prefix (mlqa)", '"query: "', '""', "not recorded"),
+    ]
+    assert "| search" not in out
+    assert "the scores of a are of older code" in err
+
+
+def test_other_lengths_are_named_where_scores_are_refused(first):
+    other = with_scores(first, {"evaluation": EVALUATION | {"query_max_length": 32}, "revision": "s"})
+    recipes = [read_recipe(str(place), None) for place in (first, other)]
+    with pytest.raises(InputError, match=r"by first, other \(query_max_length: 64 against 32\); score"):
+        compare(recipes, recipes[0], ["ndcg_at_10"])
+
+
 def test_seeds_show_all_values_of_a_key_that_differs(folders):
     settings = {"mixture": {"monolingual": 0.5}, "training": {"steps": 20}}
     shutil.copytree(folders / "good", folders / "again")

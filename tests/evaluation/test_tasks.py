@@ -253,6 +253,17 @@ def test_a_scoring_without_runs_leaves_none_of_the_older_one(encoder, made, tmp_
     assert not [path for path in (tmp_path / "made").iterdir() if path.suffix in (".run", ".qrels")]
 
 
+def test_scores_say_under_which_settings_they_were_made(encoder, made, tmp_path):
+    evaluate_encoder(encoder, [made], tmp_path, EvaluationConfig(run_depth=0, lir=1, reader="r"), "a")
+    plain, treated = (read_json(tmp_path / name / "scores.json")["evaluation"] for name in ("made", "made-lir"))
+    assert (plain["query_prefix"], plain["passage_prefix"], plain["pooling"]) == ("query: ", "passage: ", "mean")
+    assert (plain["query_max_length"], plain["passage_max_length"]) == (64, 256)
+    assert plain["encoding"] == {"precision": "bf16", "batch_tokens": 1024, "storage": "float32"}
+    assert plain["search"]["backend"] == "torch"
+    assert plain["reader"] is plain["reader_passages"] is None  # nothing to read here
+    assert (plain["lir"], treated["lir"]) == (0, 1)
+
+
 def test_scores_of_a_task_whose_own_name_ends_in_lir_stay(encoder, made, tmp_path):
     other = replace(made, task=replace(made.task, name="made-lir"))
     evaluate_encoder(encoder, [other, made], tmp_path, EvaluationConfig(run_depth=0), "a")
