@@ -26,6 +26,7 @@ from hybrid.evaluation.report import (
 from hybrid.evaluation.results import computed_with, conditions, is_treated, remove_scores, valid_scores
 from hybrid.evaluation.search import Matrix
 from hybrid.evaluation.task import Scored, Task, find_task, load, task_place
+from hybrid.evaluation.vectors import write_map
 from hybrid.evaluation.whole_pool import rank_pools
 from hybrid.runtime.errors import InputError
 from hybrid.runtime.files import digest, write_json
@@ -180,9 +181,13 @@ def _evaluate_task(
     if is_treated(_treated(folder)):
         remove_scores(_treated(folder))
 
+    embedded: dict[str, np.ndarray] = {}
+
     def embed(texts, side: str, name: str):
         length = task.query_max_length if side == "query" else task.passage_max_length
-        return encode(encoder, texts, side, length, place / name, config.encoding, model_digest)
+        vectors = encode(encoder, texts, side, length, place / name, config.encoding, model_digest)
+        embedded[name] = vectors.rows
+        return vectors
 
     if isinstance(collection, Collection):
         queries = embed(collection.queries.texts, task.prefixes[0], "query")
@@ -194,7 +199,11 @@ def _evaluate_task(
         scores = [score(loaded, queries, documents, folder, config.run_depth, about), *treated]
     else:
         scores = [collection.score(task, embed, folder, config, about)]
-    if is_main() and not config.keep_embeddings:
+    if is_main() and config.keep_embeddings:
+        ids = collection.text_ids()
+        for name, rows in embedded.items():
+            write_map(place / name, rows, ids.get(name))
+    elif is_main():
         shutil.rmtree(place)
     return scores
 
