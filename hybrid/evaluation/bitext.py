@@ -6,7 +6,7 @@ Legend: N lines of a pair, D dimensions.
 import time
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,15 @@ class Bitext:
     def smallest_pool(self) -> int:
         """Lines of the shortest side."""
         return min(len(lines) for lines, _ in self.pairs.values())
+
+    def text_ids(self) -> Mapping[str, Iterable[str]]:
+        """See `hybrid.evaluation.task.Scored`: pair, language, and number of the line from 0."""
+        sides = (
+            (code, language, lines)
+            for code, pair in self.pairs.items()
+            for language, lines in zip((code, self.pivot), pair, strict=True)
+        )
+        return {"query": (f"{code} {language} {n}" for code, language, lines in sides for n in range(len(lines)))}
 
     def score(self, task, embed, folder: Path, config, about: Mapping[str, Any]) -> dict[str, Any]:
         """See `hybrid.evaluation.task.Scored`."""

@@ -1,6 +1,6 @@
 """What a task scores: queries, documents and which document answers which query, in several languages."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -50,6 +50,10 @@ class Collection:
         """Digest of all that is scored: ids, texts, judgments."""
         sides = [[list(side.ids), list(side.texts)] for side in (self.queries, self.documents)]
         return digest([sides, self.relevant.tolist()])
+
+    def text_ids(self) -> Mapping[str, Iterable[str]]:
+        """Return the ids of the texts of each side, by the name of the folder of its embeddings."""
+        return {"query": self.queries.ids, "passage": self.documents.ids}
 
     @property
     def smallest_pool(self) -> int:

@@ -8,7 +8,7 @@ no part in what is extracted. Legend: N and M sentences of the two sides, K neig
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -80,6 +80,18 @@ class Comparable:
     def smallest_pool(self) -> int:
         """Sentences of the smallest side."""
         return min(len(side.ids) for splits in self.pairs.values() for s in splits for side in (s.source, s.target))
+
+    def text_ids(self) -> Mapping[str, Iterable[str]]:
+        """See `hybrid.evaluation.task.Scored`: pair, split, and id of the sentence."""
+        splits = ((code, split) for code, pair in self.pairs.items() for split in pair)
+        return {
+            "query": (
+                f"{code} {split.name} {name}"
+                for code, split in splits
+                for side in (split.source, split.target)
+                for name in side.ids
+            )
+        }
 
     def score(self, task, embed: Callable, folder: Path, config, about: Mapping[str, Any]) -> dict[str, Any]:
         """See `hybrid.evaluation.task.Scored`."""

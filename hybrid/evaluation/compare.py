@@ -12,6 +12,13 @@ from pathlib import Path
 import numpy as np
 from jsonargparse import ArgumentParser
 
+from hybrid.evaluation.conditions import (
+    LENGTHS,
+    conditions_table,
+    differing,
+    warn_of_more_than_models,
+    warn_of_unknown,
+)
 from hybrid.evaluation.plots import bars, curves, points
 from hybrid.evaluation.runs import Recipe, read_recipe
 from hybrid.evaluation.statistics import difference, holm, interval, mean
@@ -19,7 +26,7 @@ from hybrid.evaluation.table import COLUMNS, markdown, number
 from hybrid.evaluation.webpage import page
 from hybrid.runtime.errors import InputError, nearest
 from hybrid.runtime.files import atomic_file
-from hybrid.runtime.logs import bad_input_told, log
+from hybrid.runtime.logs import bad_input_told, log, warn
 from hybrid.runtime.tracking import Tracker, TrackingConfig
 
 
@@ -50,18 +57,40 @@ def compare(recipes: Sequence[Recipe], baseline: Recipe, measures: Sequence[str]
     for task in sorted(set.union(*(recipe.tasks for recipe in recipes))):
         having = [recipe for recipe in recipes if task in recipe.tasks]
         _refuse_other_data(task, having)
-        for setting, scores in having[0].settings(task).items():
-            for name in measures:
-                if name in scores["measures"]:
-                    rows += _rows(f"{task}/{setting}", task, setting, name, having, baseline)
+        warn_of_more_than_models(task, having)
+        for setting, names in _common(task, having, measures).items():
+            for name in names:
+                rows += _rows(f"{task}/{setting}", task, setting, name, having, baseline)
     return rows
+
+
+def _common(task: str, recipes: Sequence[Recipe], measures: Sequence[str]) -> dict[str, list[str]]:
+    """Return the measures that all recipes have, by setting; warns of those that some have and others lack."""
+    common: dict[str, list[str]] = {}
+    lacked: dict[tuple[str, ...], list[str]] = {}
+    for setting in dict.fromkeys(setting for recipe in recipes for setting in recipe.settings(task)):
+        has = {recipe.name: recipe.measures(task, setting) for recipe in recipes}
+        for name in measures:
+            lacking = tuple(recipe for recipe, names in has.items() if name not in names)
+            if not lacking:
+                common.setdefault(setting, []).append(name)
+            elif len(lacking) < len(has):
+                lacked.setdefault(lacking, []).append(f"{setting}/{name}")
+    for lacking, names in lacked.items():
+        warn(
+            f"task {task}: not compared is what {', '.join(lacking)} lacks: {', '.join(names)}; score all with the "
+            "same settings, such as --reader, to compare it."
+        )
+    return common
 
 
 def _refuse_other_data(task: str, recipes: Sequence[Recipe]) -> None:
     found = {recipe.name: {seed.tasks[task].scores["revision"] for seed in recipe.seeds} for recipe in recipes}
     if len(set.union(*found.values())) > 1:
+        lengths = {key: values for key, values in differing(task, recipes).items() if key in LENGTHS}
+        shown = "".join(f" ({key}: {' against '.join(values)})" for key, values in lengths.items())
         raise InputError(
-            f"task {task} was scored on different data or with other lengths by {', '.join(found)}; score them "
+            f"task {task} was scored on different data or with other lengths by {', '.join(found)}{shown}; score them "
             "again on the same files, or compare them apart."
         )
 
@@ -166,8 +195,11 @@ def report(recipes: Sequence[Recipe], baseline: Recipe, measures: Sequence[str],
     if not rows:
         raise InputError("the runs share no task with one of the measures asked for; give --measures that they have.")
     parts = [(f"{place} (baseline: {baseline.name})", table) for place, table in tables(rows)]
-    if differing := config_table(recipes):
-        parts.append(("what differs in the configurations", differing))
+    if table := config_table(recipes):
+        parts.append(("what differs in the configurations", table))
+    if table := conditions_table(recipes):
+        parts.append(("what differs in how they were scored", table))
+    warn_of_unknown(recipes)
     text = "\n\n".join(f"## {heading}\n\n{table}" for heading, table in parts) + "\n"
     folder.mkdir(parents=True, exist_ok=True)
     drawn = figures(folder, recipes, rows)
@@ -198,13 +230,14 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("runs", nargs="+", help="result folders, MLflow runs, or NAME=PLACE,PLACE for several seeds")
     parser.add_argument("--baseline", help="name of the run that the others are compared with (default: the first)")
     parser.add_argument("--measures", nargs="+", default=list(COLUMNS), help="measures to compare")
+    parser.add_argument("--dev", action="store_true", help="compare scores on the trainings' development splits too")
     parser.add_argument("--out_dir", default="comparison", help="where the report and its figures go")
     parser.add_argument("--tracking_uri", help="where MLflow runs are looked for (default: MLflow's own)")
     parser.add_argument("--log", action="store_true", help="log the report to MLflow, as a run of its own")
     parser.add_argument("--experiment", default="hybrid", help="where it is logged")
     given = parser.parse_args(arguments)
     with bad_input_told():
-        recipes = [read_recipe(place, given.tracking_uri) for place in given.runs]
+        recipes = [read_recipe(place, given.tracking_uri, given.dev) for place in given.runs]
         names = [recipe.name for recipe in recipes]
         if len(set(names)) < len(names):
             raise InputError(f"runs are named {names}; give those of one name other names, as NAME=PLACE.")

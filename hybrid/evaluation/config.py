@@ -80,7 +80,7 @@ class EvaluationConfig:
     run_depth: int = 1000
     """Most documents per ranking in the TREC runs (a setting may keep fewer); 0 writes no runs and qrels."""
     keep_embeddings: bool = False
-    """Leave the embeddings beside the results."""
+    """Leave the embeddings beside the results, with the row and the id of each text."""
     overwrite: bool = False
     """Score again where results of the same model, data and settings lie."""
 

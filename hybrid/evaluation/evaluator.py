@@ -23,17 +23,18 @@ from hybrid.evaluation.report import (
     write_per_query,
     write_setting,
 )
-from hybrid.evaluation.results import computed_with, valid_scores
+from hybrid.evaluation.results import computed_with, conditions, is_treated, remove_scores, valid_scores
 from hybrid.evaluation.search import Matrix
 from hybrid.evaluation.task import Scored, Task, find_task, load, task_place
+from hybrid.evaluation.vectors import write_map
 from hybrid.evaluation.whole_pool import rank_pools
 from hybrid.runtime.errors import InputError
-from hybrid.runtime.files import digest, read_json, write_json
+from hybrid.runtime.files import digest, write_json
 from hybrid.runtime.logs import log, warn
 from hybrid.runtime.processes import barrier, is_main
 
 # Changes when the same embeddings would give other scores or files than before: results made by older code are redone.
-_VERSION = 3
+_VERSION = 4
 
 
 @dataclass(frozen=True)
@@ -99,16 +100,25 @@ def evaluate_encoder(
     _tell_without_lir(tasks, config)
     for loaded, key in zip(tasks, keys, strict=True):
         folder = Path(out_dir) / loaded.task.name
-        scores = valid_scores(folder, key) if model_digest and not config.overwrite else None
-        if scores:
+        found = _found(loaded, folder, config, key) if model_digest and not config.overwrite else None
+        if found:
             log(f"{loaded.task.name}: taken from {folder}; --evaluation.overwrite true scores again")
         else:
-            scores = _evaluate_task(encoder, loaded, folder, config, model_digest, key)
-        metrics |= flat(loaded.task.name, scores["settings"])
-        if config.lir and isinstance(loaded.collection, Collection):
-            treated = read_json(_treated(folder) / "scores.json")
-            metrics |= flat(treated["task"], treated["settings"])
+            found = _evaluate_task(encoder, loaded, folder, config, model_digest, key)
+        for scores in found:
+            metrics |= flat(scores["task"], scores["settings"])
     return metrics
+
+
+def _found(loaded: LoadedTask, folder: Path, config: EvaluationConfig, key: str) -> list[dict] | None:
+    """Return a task's valid scores and, where languages are removed, the treated ones; None unless all are there."""
+    folders = [folder, _treated(folder)] if _removes_languages(loaded, config) else [folder]
+    found = [valid_scores(place, key) for place in folders]
+    return [scores for scores in found if scores] if all(found) else None
+
+
+def _removes_languages(loaded: LoadedTask, config: EvaluationConfig) -> bool:
+    return bool(config.lir) and isinstance(loaded.collection, Collection)
 
 
 def result_key(loaded: LoadedTask, config: EvaluationConfig, model_digest: str | None) -> str:
@@ -153,7 +163,10 @@ def _treated(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}-lir")
 
 
-def _evaluate_task(encoder, loaded: LoadedTask, folder: Path, config: EvaluationConfig, model_digest, key: str) -> dict:
+def _evaluate_task(
+    encoder, loaded: LoadedTask, folder: Path, config: EvaluationConfig, model_digest, key: str
+) -> list[dict]:
+    """Return what now stands in the task's scores.json and, where languages are removed, in that of the treated."""
     task, collection = loaded.task, loaded.collection
     place = folder / "embeddings"
     about = {
@@ -161,23 +174,38 @@ def _evaluate_task(encoder, loaded: LoadedTask, folder: Path, config: Evaluation
         "model": model_digest,
         "revision": loaded.digest,
         "environment": computed_with(encoder, config.encoding.precision),
+        "evaluation": {"version": _VERSION, **conditions(encoder, task, config)},
     }
+
+    remove_scores(folder)
+    if is_treated(_treated(folder)):
+        remove_scores(_treated(folder))
+
+    embedded: dict[str, np.ndarray] = {}
 
     def embed(texts, side: str, name: str):
         length = task.query_max_length if side == "query" else task.passage_max_length
-        return encode(encoder, texts, side, length, place / name, config.encoding, model_digest)
+        vectors = encode(encoder, texts, side, length, place / name, config.encoding, model_digest)
+        embedded[name] = vectors.rows
+        return vectors
 
     if isinstance(collection, Collection):
         queries = embed(collection.queries.texts, task.prefixes[0], "query")
         documents = embed(collection.documents.texts, task.prefixes[1], "passage")
-        if config.lir:
-            # Before the untreated scores, whose file says that all is complete.
+        treated = []
+        if _removes_languages(loaded, config):
             estimated = _directions(collection, documents, embed, config)
-            _score_treated(loaded, queries, documents, estimated, _treated(folder), config, about)
-        scores = score(loaded, queries, documents, folder, config.run_depth, about)
+            treated = [_score_treated(loaded, queries, documents, estimated, _treated(folder), config, about)]
+        scores = [score(loaded, queries, documents, folder, config.run_depth, about), *treated]
     else:
-        scores = collection.score(task, embed, folder, config, about)
-    return _cleared(place, config, scores)
+        scores = [collection.score(task, embed, folder, config, about)]
+    if is_main() and config.keep_embeddings:
+        ids = collection.text_ids()
+        for name, rows in embedded.items():
+            write_map(place / name, rows, ids.get(name))
+    elif is_main():
+        shutil.rmtree(place)
+    return scores
 
 
 def _directions(collection: Collection, documents, embed: Callable, config: EvaluationConfig) -> dict[int, np.ndarray]:
@@ -190,22 +218,23 @@ def _directions(collection: Collection, documents, embed: Callable, config: Eval
     return fitted(vectors, language, config.lir)
 
 
-def _score_treated(loaded: LoadedTask, queries, documents, estimated, folder: Path, config, about) -> None:
+def _score_treated(loaded: LoadedTask, queries, documents, estimated, folder: Path, config, about) -> dict:
     collection = loaded.collection
     treated = [
         Removed(vectors, side.language, estimated)
         for vectors, side in ((queries, collection.queries), (documents, collection.documents))
     ]
     task = replace(loaded.task, name=folder.name)
+    texts = _lir_texts(collection, config)
+    evaluation = {
+        **about["evaluation"],
+        "lir": config.lir,
+        "lir_texts": config.lir_texts,
+        "lir_texts_digest": digest(texts) if texts else None,
+    }
     lir = {"directions": config.lir, "estimated_on": config.lir_texts or "the task's own passages"}
-    score(replace(loaded, task=task), *treated, folder, config.run_depth, {**about, "lir": lir})
-
-
-def _cleared(place: Path, config: EvaluationConfig, scores: dict) -> dict:
-    """Remove the embeddings unless they are to be kept; returns the scores."""
-    if is_main() and not config.keep_embeddings:
-        shutil.rmtree(place)
-    return scores
+    about = {**about, "evaluation": evaluation, "lir": lir}
+    return score(replace(loaded, task=task), *treated, folder, config.run_depth, about)
 
 
 def score(

@@ -1,7 +1,7 @@
 """Collections with judgments in TREC's sense: corpus, topics, qrels; a part for each language or pair of languages."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -67,6 +67,16 @@ class Judged:
     def smallest_pool(self) -> int:
         """Documents of the smallest corpus."""
         return min(len(part.document_ids) for part in self.parts.values())
+
+    def text_ids(self) -> Mapping[str, Iterable[str]]:
+        """See `hybrid.evaluation.task.Scored`: ``PART ID``, of documents the first part that has them."""
+        corpora: dict[int, tuple[str, Part]] = {}
+        for code, part in self.parts.items():
+            corpora.setdefault(id(part.documents), (code, part))
+        return {
+            "query": (f"{code} {name}" for code, part in self.parts.items() for name in part.query_ids),
+            "passage": (f"{code} {name}" for code, part in corpora.values() for name in part.document_ids),
+        }
 
     def score(self, task, embed, folder: Path, config, about: Mapping[str, Any]) -> dict[str, Any]:
         """See `hybrid.evaluation.task.Scored`."""

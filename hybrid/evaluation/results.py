@@ -5,18 +5,23 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from hybrid.evaluation.config import EvaluationConfig
+from hybrid.evaluation.task import Task
 from hybrid.models.config import ModelConfig
 from hybrid.models.load import with_saved_settings
 from hybrid.runtime.environment import environment
 from hybrid.runtime.errors import InputError
 from hybrid.runtime.files import digest, read_json, write_json
-from hybrid.runtime.processes import gather_objects, is_main, world_size
+from hybrid.runtime.processes import barrier, gather_objects, is_main, world_size
+
+_SCORED = ("*.parquet", "*.run", "*.qrels", "*.answers.json", "*.predictions.json", "*.png")
+"""What a scoring writes beside scores.json."""
 
 
 def model_paths(given: list[str]) -> list[str]:
@@ -100,8 +105,55 @@ def valid_scores(folder: Path, key: str) -> dict | None:
     return gather_objects(found)[0]
 
 
+def is_treated(folder: Path) -> bool:
+    """Return whether a folder holds treated scores or, of a killed job, none yet; the same on every rank.
+
+    Else it is that of another task, one whose own name ends as those of treated scores do.
+    """
+    found = None
+    if is_main():
+        found = not (folder / "scores.json").exists() or "lir" in read_json(folder / "scores.json")
+    return gather_objects(found)[0]
+
+
+def remove_scores(folder: Path) -> None:
+    """Remove what an older scoring left in a task's folder, but its embeddings; every rank has to call it.
+
+    A job that is killed later then leaves no scores beside files that they are not of.
+    """
+    if is_main():
+        # First: where it lies, the rest counts as complete.
+        (folder / "scores.json").unlink(missing_ok=True)
+        for pattern in _SCORED:
+            for path in folder.glob(pattern):
+                path.unlink()
+    barrier()
+
+
 def computed_with(encoder, precision: str) -> dict[str, Any]:
     """Return what the figures were computed with: device, processes, precision, package versions."""
     device = next(encoder.parameters()).device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     return {"device": name, "processes": world_size(), "precision": precision, **environment()}
+
+
+def conditions(encoder, task: Task, config: EvaluationConfig) -> dict[str, Any]:
+    """Return the settings behind a task's untreated scores, as they were used.
+
+    A reader stands only where there are answers to read; a length is the model's own where that is smaller.
+    """
+    settings = asdict(config)
+    del settings["overwrite"]
+    settings |= {"lir": 0, "lir_texts": None}
+    if not task.has_answers or not config.reader:
+        settings |= {"reader": None, "reader_passages": None}
+    settings["encoding"]["batch_tokens"] = config.encoding.tokens(next(encoder.parameters()).device.type)
+    most = encoder.max_length
+    return {
+        "pooling": encoder.config.pooling,
+        "query_prefix": encoder.prefixes[task.prefixes[0]],
+        "passage_prefix": encoder.prefixes[task.prefixes[1]],
+        "query_max_length": min(task.query_max_length, most or task.query_max_length),
+        "passage_max_length": min(task.passage_max_length, most or task.passage_max_length),
+        **settings,
+    }

@@ -79,6 +79,13 @@ class Recipe:
         """Return the settings of a task with the measures of the first seed."""
         return self.seeds[0].tasks[task].scores["settings"]
 
+    def measures(self, task: str, setting: str) -> set[str]:
+        """Return the measures of a setting that every seed has; one that no query has a value of is left out."""
+        found = [seed.tasks[task].scores["settings"].get(setting, {"measures": {}}) for seed in self.seeds]
+        return set.intersection(
+            *({name for name, value in one["measures"].items() if value["mean"] is not None} for one in found)
+        )
+
     def values(self, task: str, setting: str, name: str) -> tuple[Values, list[Values]]:
         """Return a measure's values, the seeds combined, and those of each seed."""
         parts = [seed.tasks[task].values(setting, name) for seed in self.seeds]
@@ -89,37 +96,42 @@ class Recipe:
         return list(dict.fromkeys(str(seed.config[key]) for seed in self.seeds if key in seed.config))
 
 
-def read_recipe(given: str, tracking_uri: str | None) -> Recipe:
+def read_recipe(given: str, tracking_uri: str | None, dev: bool = False) -> Recipe:
     """Read ``PLACE`` or ``NAME=PLACE,PLACE``, each place a result folder, an MLflow run id or the name of a run.
+
+    Args:
+        dev: read a training's scores on its development split as well, which are those of its own data.
 
     A folder may have "=" in its own name. Raises InputError where a place holds no results, or several of one task.
     """
     name, sign, places = (given, "", "") if Path(given).is_dir() else given.partition("=")
-    seeds = tuple(_seed(place, tracking_uri) for place in (places if sign else given).split(","))
+    seeds = tuple(_seed(place, tracking_uri, dev) for place in (places if sign else given).split(","))
     short = name if sign else (Path(name).resolve().name if Path(name).is_dir() else name)
     return Recipe(short, seeds)
 
 
-def _seed(place: str, tracking_uri: str | None) -> Seed:
+def _seed(place: str, tracking_uri: str | None, dev: bool) -> Seed:
     if Path(place).is_dir():
         training = _training(Path(place))
-        return Seed(_results(Path(place), place), _config(training), _journal(training))
+        return Seed(_results(Path(place), place, dev), _config(training), _journal(training))
     run = find_run(place, tracking_uri).info.run_id
     folder = download(run, tracking_uri)
     history = client_of(tracking_uri).get_metric_history(run, LOSS)
     points = [(metric.step, metric.value) for metric in history]
     training = _training(folder)
-    return Seed(_results(folder, place), _config(training), _points(points) if points else _journal(training))
+    return Seed(_results(folder, place, dev), _config(training), _points(points) if points else _journal(training))
 
 
-def _results(folder: Path, place: str) -> dict[str, TaskResult]:
-    """Return the results by task below a folder, the encoder as it was before its training left out.
+def _results(folder: Path, place: str, dev: bool) -> dict[str, TaskResult]:
+    """Return the results by task below a folder, less those of the encoder before its training, and during it but for
+    `dev`.
 
     Raises InputError where there are none, or several of one task.
     """
     found: dict[str, list[Path]] = {}
+    left_out = ("before",) if dev else ("before", "dev")
     for path in sorted(folder.rglob("scores.json")):
-        if _stage(path, folder) != "before":
+        if _stage(path, folder) not in left_out:
             found.setdefault(path.parent.name, []).append(path.parent)
     whole = {task: [path for path in paths if (path / "per_query.parquet").exists()] for task, paths in found.items()}
     whole = {task: paths for task, paths in whole.items() if paths}
@@ -128,7 +140,7 @@ def _results(folder: Path, place: str) -> dict[str, TaskResult]:
     if not whole:
         raise InputError(
             f"{place}: holds no results (scores.json with per_query.parquet beside it); give a folder that evaluate.py "
-            "wrote, or an MLflow run with these files as artifacts."
+            "wrote, or an MLflow run with these files as artifacts (of a training's development split: with --dev)."
         )
     return {task: TaskResult(_one(task, paths, folder, place)) for task, paths in whole.items()}
 

@@ -4,7 +4,7 @@ import glob
 import importlib
 import pkgutil
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -76,6 +76,9 @@ class Scored(Protocol):
     """Codes of languages, or of pairs such as ``de>en``, for which there are texts."""
     smallest_pool: int
     """Documents of the smallest pool."""
+
+    def text_ids(self) -> Mapping[str, Iterable[str]]:
+        """Return an id of each text that `score` has embedded, in that order, by the name of the embeddings' folder."""
 
     def score(
         self, task: "Task", embed: Callable, folder: Path, config: EvaluationConfig, about: Mapping[str, Any]

@@ -1,9 +1,12 @@
 """Embeddings in shards: written one by one as they are done, read memory-mapped, never needed whole."""
 
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+
+from hybrid.runtime.files import atomic_file
 
 # Enough shards for every rank of a node to have several even of a development set; few files for large corpora.
 _SHARDS = 64
@@ -47,6 +50,16 @@ class Vectors:
             here = np.flatnonzero(shard == number)
             out[here] = self._shard(number)[rows[here] - number * self._shard_rows]
         return out
+
+
+def write_map(folder: Path, rows_N: np.ndarray, ids: Iterable[str] | None) -> None:
+    """Write which embedding each of N texts has: ``rows.npy``, int64 [N], a row of all shards one after the other, and
+    ``ids.txt``, N lines in the same order, where the texts have ids."""
+    with atomic_file(Path(folder) / "rows.npy", "wb") as file:
+        np.save(file, rows_N)
+    if ids is not None:
+        with atomic_file(Path(folder) / "ids.txt") as file:
+            file.writelines(f"{name}\n" for name in ids)
 
 
 def shard_path(folder: Path, number: int) -> Path:

@@ -111,8 +111,7 @@ def _sides(comparison: Comparison) -> tuple[list[str], list[str]]:
 def _has(comparison: Comparison, recipes: Mapping[str, Recipe], name: str) -> bool:
     if name not in recipes or comparison.task not in recipes[name].tasks:
         return False
-    setting = recipes[name].settings(comparison.task).get(comparison.setting, {"measures": {}})
-    return comparison.measure in setting["measures"]
+    return comparison.measure in recipes[name].measures(comparison.task, comparison.setting)
 
 
 def seed_means(comparison: Comparison, recipe: Recipe) -> list[float]:

@@ -68,7 +68,9 @@ def read_runs(study: Study, choice: Choice) -> Found:
     if not by_arm:
         raise InputError(f"study {study.name} has no finished run in {choice.runs}; run it first.")
     order = [arm for arm in study.arms_at(choice.scale) if arm in by_arm]
-    recipes = {arm: read_recipe(f"{arm}={','.join(str(job.folder) for job in by_arm[arm])}", None) for arm in order}
+    places = {arm: ",".join(str(job.folder) for job in by_arm[arm]) for arm in order}
+    # A study may ask about the task dev: its arms hold out the same articles.
+    recipes = {arm: read_recipe(f"{arm}={places[arm]}", None, dev=True) for arm in order}
     return Found(study, choice, by_arm, recipes, [job.name for job in jobs if not job.done()])
 
 

@@ -4,15 +4,18 @@ import json
 import shutil
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import yaml
 from mlflow import MlflowClient
+from pyarrow import parquet
 
-from hybrid.evaluation.compare import config_table, main
+from hybrid.evaluation.compare import compare, config_table, main
 from hybrid.evaluation.evaluator import loaded_task, score
 from hybrid.evaluation.passages import passage_collection
 from hybrid.evaluation.runs import read_recipe
 from hybrid.evaluation.statistics import combined, difference, holm, interval, mean, values
+from hybrid.evaluation.table import COLUMNS
 from hybrid.evaluation.task import THREE_SETTINGS, Task
 from hybrid.runtime.errors import InputError
 
@@ -148,6 +151,22 @@ def test_the_encoder_as_it_was_before_its_training_is_compared_only_when_asked_f
     assert score(folders / "run" / "results" / "before") == score(folders / "poor") != score(folders / "good")
 
 
+def test_scores_on_a_trainings_own_development_split_are_compared_only_when_asked_for(folders, capsys):
+    for run in ("one", "two"):
+        shutil.copytree(folders / "good" / "made", folders / run / "results" / "after" / "made")
+        shutil.copytree(folders / "good" / "made", folders / run / "results" / "dev" / "dev")
+        path = folders / run / "results" / "dev" / "dev" / "scores.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"revision": f"dev data of {run}"}))
+    runs = [str(folders / run) for run in ("one", "two")]
+    main([*runs, "--out_dir", str(folders / "out"), "--measures", "map"])
+    assert "## dev/" not in capsys.readouterr().out
+    assert read_recipe(runs[0], None, dev=True).tasks == {"made", "dev"}
+    assert read_recipe(str(folders / "one" / "results" / "dev"), None).tasks == {"dev"}
+    with pytest.raises(SystemExit, match="2"):
+        main([*runs, "--dev", "--out_dir", str(folders / "out")])
+    assert "task dev was scored on different data" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("later", ["evaluate", "a-run-1234abcd"])
 def test_a_later_evaluation_stands_for_the_scores_at_the_end_of_training(folders, later):
     for stage, source in (("after", "poor"), (later, "good")):
@@ -167,10 +186,116 @@ def test_a_task_whose_scores_are_no_means_over_queries_is_told(folders, capsys):
     assert "bucc is not compared: its scores are no means over queries" in capsys.readouterr().err
 
 
+def judged_result(folder, **measures):
+    """Results of a searched task: a column for each measure, as with a reader and without."""
+    count = 20
+    table = {
+        "setting": ["pairs"] * count,
+        "question": [f"q{row}" for row in range(count)],
+        "query_language": ["en"] * count,
+        "pool": ["de"] * count,
+        "pool_size": [9] * count,
+        **{name: np.full(count, np.nan if value is None else value) for name, value in measures.items()},
+    }
+    folder.mkdir(parents=True)
+    parquet.write_table(pa.table(table), folder / "per_query.parquet")
+    means = {name: {"mean": value} for name, value in measures.items()}
+    scores = {"task": "mlqa", "revision": "r", "settings": {"pairs": {"measures": means}}}
+    (folder / "scores.json").write_text(json.dumps(scores))
+
+
+@pytest.mark.parametrize("order", [("read", "plain"), ("plain", "read")])
+def test_what_one_run_has_and_another_lacks_is_told_and_the_rest_compared(tmp_path, capsys, order):
+    judged_result(tmp_path / "read" / "mlqa", ndcg_at_10=0.5, answer_f1=0.25)
+    judged_result(tmp_path / "plain" / "mlqa", ndcg_at_10=0.75)
+    recipes = [read_recipe(str(tmp_path / name), None) for name in order]
+    rows = compare(recipes, recipes[0], COLUMNS)
+    assert {(row.recipe, row.measure, row.mean) for row in rows} == {
+        ("read", "ndcg_at_10", 0.5),
+        ("plain", "ndcg_at_10", 0.75),
+    }
+    assert "task mlqa: not compared is what plain lacks: pairs/answer_f1; score" in capsys.readouterr().err
+
+
+def test_a_measure_that_one_seed_lacks_is_not_compared(tmp_path, capsys):
+    judged_result(tmp_path / "a" / "mlqa", ndcg_at_10=0.5, answer_f1=0.25)
+    judged_result(tmp_path / "b" / "mlqa", ndcg_at_10=0.5)
+    both = read_recipe(f"both={tmp_path / 'a'},{tmp_path / 'b'}", None)
+    other = read_recipe(str(tmp_path / "a"), None)
+    assert {row.measure for row in compare([both, other], both, COLUMNS)} == {"ndcg_at_10"}
+    assert "what both lacks: pairs/answer_f1;" in capsys.readouterr().err
+
+
+def test_a_measure_that_no_query_has_is_left_out(tmp_path):
+    judged_result(tmp_path / "a" / "mlqa", ndcg_at_10=0.5, recall_at_10=None)
+    recipe = read_recipe(str(tmp_path / "a"), None)
+    assert {row.measure for row in compare([recipe], recipe, COLUMNS)} == {"ndcg_at_10"}
+
+
 def test_a_folder_with_a_sign_of_equality_in_its_name_is_a_place(folders):
     (folders / "good").rename(folders / "lr=3e-5")
     assert read_recipe(str(folders / "lr=3e-5"), None).name == "lr=3e-5"
     assert read_recipe(f"a={folders / 'lr=3e-5'}", None).name == "a"
+
+
+def with_scores(place, change):
+    """Copy results beside themselves as ``other``, with other values in scores.json."""
+    other = place.parent / "other"
+    shutil.copytree(place, other)
+    (path,) = other.rglob("scores.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    return other
+
+
+EVALUATION = {"query_prefix": "query: ", "query_max_length": 64, "search": {"parameters": "nprobe=1"}}
+READER = {"model": "m", "passages": 1}
+FIRST = {"evaluation": EVALUATION, "reader": READER, "search": "FAISS IVF8 on the CPU", "lir": {"directions": 1}}
+
+
+@pytest.fixture
+def first(tmp_path):
+    judged_result(tmp_path / "a" / "mlqa", ndcg_at_10=0.5)
+    return with_scores(tmp_path / "a", FIRST).rename(tmp_path / "first")
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"reader": {"model": "n", "passages": 1}}, 'reader ("m" in first; "n" in other)'),
+        ({"reader": {"model": "m", "passages": 2}}, "reader_passages (1 in first; 2 in other)"),
+        ({"lir": {"directions": 2}}, "lir (1 in first; 2 in other)"),
+        ({"search": "torch on the CPU"}, 'search ("FAISS IVF8 nprobe=1" in first; "exact" in other)'),
+        ({"search": "FAISS IVF8 on 2 GPUs"}, None),
+        ({"reader": None}, None),
+        ({"evaluation": EVALUATION | {"query_prefix": ""}}, None),
+    ],
+)
+def test_what_is_no_part_of_a_model_and_differs_is_told_in_a_sentence(first, capsys, change, told):
+    recipes = [read_recipe(str(place), None) for place in (first, with_scores(first, change))]
+    compare(recipes, recipes[0], ["ndcg_at_10"])
+    sentence = f"task mlqa: scores differ in {told}, so their difference is not one of the models alone."
+    told_of = [line for line in capsys.readouterr().err.splitlines() if "scores differ" in line]
+    assert told_of == ([f"warning: {sentence}"] if told else [])
+
+
+def test_settings_of_scoring_that_differ_stand_in_the_report_and_old_scores_are_told(first, capsys):
+    other = with_scores(first, {"evaluation": EVALUATION | {"query_prefix": ""}})
+    places = [str(place) for place in (first, other, first.parent / "a")]
+    main([*places, "--out_dir", str(first.parent / "out")])
+    out, err = capsys.readouterr()
+    (line,) = [line for line in out.splitlines() if line.startswith("| query_prefix")]
+    assert [cell.strip() for cell in line.strip("|").split("|")] == [
+        *("query_prefix (mlqa)", '"query: "', '""', "not recorded"),
+    ]
+    assert "| search" not in out
+    assert "the scores of a are of older code" in err
+
+
+def test_other_lengths_are_named_where_scores_are_refused(first):
+    other = with_scores(first, {"evaluation": EVALUATION | {"query_max_length": 32}, "revision": "s"})
+    recipes = [read_recipe(str(place), None) for place in (first, other)]
+    with pytest.raises(InputError, match=r"by first, other \(query_max_length: 64 against 32\); score"):
+        compare(recipes, recipes[0], ["ndcg_at_10"])
 
 
 def test_seeds_show_all_values_of_a_key_that_differs(folders):

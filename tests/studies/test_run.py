@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from mlflow.tracking import MlflowClient
@@ -16,9 +17,11 @@ from mlflow.tracking import MlflowClient
 from hybrid.runtime.errors import InputError
 from hybrid.studies.jobs import Choice, resolve
 from hybrid.studies.record import journal
+from hybrid.studies.report import read_runs
 from hybrid.studies.run import commands, locked, log_file, shown
 from hybrid.studies.study import read_study
 from tests.launch import ROOT, environment
+from tests.studies.conftest import LANGUAGES, QUESTIONS, write_result
 from tests.studies.test_studies import STUDY, written  # noqa: F401
 
 TASK = "parallel-paragraphs-sample-heldout"
@@ -135,6 +138,16 @@ def test_a_finished_training_without_a_tasks_scores_is_only_scored(job, choice):
     assert commands(job, choice, "any.yaml") == []
 
 
+def test_a_study_reads_its_arms_on_the_articles_that_were_held_out(written, choice):  # noqa: F811
+    study = written("scales", "tiny", "tasks", to=["parallel-paragraphs:sample/heldout.*.json"])
+    for each in resolve(study, choice):
+        each.folder.mkdir(parents=True)
+        (each.folder / "finished.json").write_text("{}")
+        for place in (f"after/{TASK}", "dev/dev"):
+            write_result(each.folder / "results" / place, np.ones((QUESTIONS, len(LANGUAGES)), int))
+    assert {frozenset(arm.tasks) for arm in read_runs(study, choice).recipes.values()} == {frozenset({TASK, "dev"})}
+
+
 def test_printed_commands_are_those_that_run_and_their_files_resolve_to_the_arm(job, choice):
     (arguments,) = commands(job, choice, "accelerate_configs/one_process.yaml")
     assert shown(arguments).startswith("accelerate launch --config_file accelerate_configs/one_process.yaml train.py")
@@ -156,6 +169,7 @@ COMMAND = """
 import signal, sys
 from pathlib import Path
 from hybrid.studies.jobs import Choice
+from hybrid.studies.report import read_runs
 from hybrid.studies.run import launched, locked
 for number in (signal.SIGTERM, signal.SIGINT):  # a shell that starts jobs behind it ignores SIGINT for them
     signal.signal(number, signal.default_int_handler)
