@@ -14,6 +14,7 @@ from pyarrow import parquet
 from hybrid.evaluation.answers import exact_match, f1
 from hybrid.evaluation.config import EvaluationConfig, SearchConfig
 from hybrid.evaluation.distinct import Joined
+from hybrid.evaluation.faiss_index import check_index
 from hybrid.evaluation.judged import Judged, Part, own_documents
 from hybrid.evaluation.judged_files import (
     Places,
@@ -53,6 +54,7 @@ def score_judged(
         embed: (texts, ``query`` or ``passage``, name of a folder) to embeddings.
     """
     start = time.monotonic()
+    check_index(config.search, judged.smallest_pool)
     names = list(dict.fromkeys(name for setting in task.settings for name in setting.measures))
     reader, names = _reader(task, names, config)
     values, places, recalls = {}, {}, {}
