@@ -273,6 +273,24 @@ def test_pairs_are_mined_whatever_the_form_of_their_files(encoder, tmp_path):
         assert {int(text.split()[1]) for text in line["negatives"]} == set(range(5)) - own
 
 
+@pytest.mark.parametrize("form", ["squad", "lareqa"])
+def test_only_the_languages_that_are_named_are_mined(tmp_path, form):
+    for code in ("de", "en", "fi"):
+        answer = {"text": code, "answer_start": 0}
+        question = {"id": "q", "question": f"{code} what?", "answers": [answer]}
+        content = {"data": [{"title": "a", "paragraphs": [{"context": f"{code} says so.", "qas": [question]}]}]}
+        (tmp_path / f"dev.{code}.json").write_text(json.dumps(content))
+    files = str(tmp_path / "dev.{language}.json")
+
+    def languages(named):
+        return read_asked(data_set(files, DatasetConfig(format=form, languages=named))).collection.languages
+
+    assert languages(None) == ("de", "en", "fi")
+    assert languages(["fi", "en"]) == ("en", "fi")
+    with pytest.raises(InputError, match=r"languages names 'sv', but --dataset.files has de, en, fi"):
+        languages(["de", "sv"])
+
+
 def test_a_data_set_that_cannot_be_mined_is_refused():
     with pytest.raises(InputError, match="format is 'lines', which has no questions"):
         read_asked(DatasetConfig(format="lines", files="x"))
