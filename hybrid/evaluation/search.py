@@ -84,7 +84,7 @@ def _search_part(queries_BD, documents: Matrix, own: range, ids: Sequence[str], 
     while len(open_queries) and len(own):
         part = queries_BD[open_queries]
         approximate, candidates, norm = _candidates(part, documents, own, wanted, config)
-        exact = _rescored(part, documents, candidates)
+        exact = exact_scores(part, documents, candidates)
         best = _in_order(candidates, exact, ids, k)
         rows[open_queries], scores[open_queries] = best.rows, best.scores
         # A float32 inner product is off by at most D u / (1 - D u) |q| |d| in any order of the sum, u = eps / 2 (Higham
@@ -163,8 +163,8 @@ def _faiss(queries_BD: np.ndarray, documents: Matrix, own: range, wanted: int, c
     return propose
 
 
-def _rescored(queries_BD: np.ndarray, documents: Matrix, rows_BK: np.ndarray) -> np.ndarray:
-    """Return float32 [B, K], the exact scores of the candidates, computed in float64; -inf where there is none."""
+def exact_scores(queries_BD: np.ndarray, documents: Matrix, rows_BK: np.ndarray) -> np.ndarray:
+    """Return float32 [B, K], the exact scores of documents by row, computed in float64; -inf where the row is -1."""
     out = np.full(rows_BK.shape, -np.inf, np.float32)
     query, column = np.nonzero(rows_BK >= 0)
     order = np.argsort(rows_BK[query, column], kind="stable")

@@ -45,7 +45,7 @@ def pool():
         rest = [row for row in range(12) if row != own[query]]
         rows[query] = [*rest[:2], own[query], *rest[2:]]
     scores = np.tile(np.linspace(0.9, 0.35, 12, dtype=np.float32), (12, 1))
-    return collection, answers, Found(rows, scores)
+    return collection, answers, Found(rows, scores), scores[:, 2]
 
 
 def test_translations_of_a_paragraph_are_one_group(pool):
@@ -55,7 +55,7 @@ def test_translations_of_a_paragraph_are_one_group(pool):
 
 
 def test_no_negative_answers_the_question_is_its_positive_or_nearer_than_that(pool):
-    collection, _, found = pool
+    collection, _, found, _ = pool
     mined = choose(*pool, MiningConfig(last_rank=12))
     group = document_groups(collection)
     for query, kept in enumerate(mined.negatives):
@@ -78,7 +78,8 @@ def test_a_passage_with_the_answer_in_any_language_is_no_negative():
     answers = from_paragraphs(made).answers
     assert answers[0] == {"wien", "vienna"}
     found = Found(np.tile(np.arange(12), (12, 1)), np.tile(np.linspace(0.9, 0.35, 12, dtype=np.float32), (12, 1)))
-    kept = choose(collection, answers, found, MiningConfig(last_rank=12, margin=-1)).negatives[0]
+    positive = np.full(12, 0.9, np.float32)
+    kept = choose(collection, answers, found, positive, MiningConfig(last_rank=12, margin=-1)).negatives[0]
     assert 4 in kept
     assert not {3, 9} & set(kept)
 
@@ -109,10 +110,23 @@ def test_the_cross_encoder_removes_what_it_takes_for_answers_and_the_next_take_t
 
 
 @pytest.mark.parametrize("languages", ["own", "others", "both"])
-def test_negatives_are_in_the_languages_asked_for(pool, languages):
-    mined = choose(*pool, MiningConfig(last_rank=12, languages=languages, count=12))
+def test_ranks_are_counted_among_the_languages_asked_for(encoder, tmp_path, languages):
+    asked = from_paragraphs(paragraphs())
+    config = MiningConfig(last_rank=6, languages=languages, count=6, margin=-2, ratio=9)
+    settings = [EncodingConfig(precision="fp32"), SearchConfig(device="cpu")]
+    mined = mine(encoder, asked, tmp_path / "pairs.jsonl", config, *settings)
+    assert sum(mined.counts.values()) == 12 * 6
+    assert not {"beyond the pool", "no positive"} & mined.counts.keys()
     same = {(row < 6) == (query < 6) for query, kept in enumerate(mined.negatives) for row in kept}
     assert same == {"own": {True}, "others": {False}, "both": {True, False}}[languages]
+    if languages != "both":  # All six of a language but the question's own, and the third, which has its answer.
+        assert {len(kept) for query, kept in enumerate(mined.negatives) if query % 6} == {5}
+
+
+def test_languages_that_no_passage_is_in_are_refused_before_encoding(tmp_path):
+    asked = from_paragraphs({"de": paragraphs()["de"]})
+    with pytest.raises(InputError, match=r"languages is 'others', but no question \(languages: de\) has passages"):
+        mine(None, asked, tmp_path / "x", MiningConfig(languages="others"), EncodingConfig(), SearchConfig())
 
 
 def test_window_margin_ratio_and_count_bound_what_is_kept(pool):
@@ -132,10 +146,23 @@ def test_window_margin_ratio_and_count_bound_what_is_kept(pool):
             assert len(kept) <= config.count
 
 
-def test_a_question_whose_positive_was_not_found_keeps_none(pool):
-    collection, answers, found = pool
+def test_a_positive_outside_the_window_is_held_against_its_own_score(pool):
+    collection, answers, found, scores = pool
     without = Found(np.array([[row for row in line if row % 6 != 4] for line in found.rows]), found.scores[:, :10])
-    assert choose(collection, answers, without, MiningConfig(last_rank=12)).negatives[4] == []
+    for positive in (0.95, 0.6):
+        scores[4] = positive
+        kept = choose(collection, answers, without, scores, MiningConfig(last_rank=12, count=12)).negatives[4]
+        assert kept == without.rows[4][without.scores[4] < np.float32(positive)].tolist()
+        assert kept
+
+
+def test_questions_with_fewer_negatives_than_asked_for_are_told(encoder, tmp_path, capsys):
+    settings = [EncodingConfig(precision="fp32"), SearchConfig(device="cpu")]
+    mined = mine(encoder, from_paragraphs(paragraphs()), tmp_path / "pairs.jsonl", MiningConfig(last_rank=2), *settings)
+    none = sum(not kept for kept in mined.negatives)
+    assert f"12 of 12 questions have fewer than 8 negatives, {none} have none" in capsys.readouterr().err
+    told = json.loads((tmp_path / "pairs.mined.json").read_text())["questions"]
+    assert told == {"all": 12, "fewer negatives than asked for": 12, "no negative": none}
 
 
 def test_a_window_that_is_none_and_a_filter_that_reads_too_little_are_refused():

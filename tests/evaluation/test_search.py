@@ -50,6 +50,14 @@ def test_every_exact_backend_gives_the_ranking_of_a_plain_sort(backend, kind, k,
     assert (np.diff(found.scores, axis=1) <= 0).all()
 
 
+def test_the_score_of_a_document_is_the_one_that_the_search_gives_it():
+    queries, documents, ids = corpus("random")
+    found = search(queries, documents, ids, 700, SearchConfig(device="cpu", block_rows=90))
+    np.testing.assert_array_equal(room.exact_scores(queries, documents, found.rows), found.scores)
+    alone = room.exact_scores(queries, documents, found.rows[:, 400:401])
+    np.testing.assert_array_equal(alone, found.scores[:, 400:401])
+
+
 def test_a_query_is_searched_again_only_where_its_candidates_may_not_suffice(monkeypatch):
     asked = []
     propose = room._candidates
