@@ -206,6 +206,29 @@ def test_probabilities_are_those_of_single_pairs_and_a_killed_job_computes_only_
     assert sum(sizes) == 14
 
 
+def test_a_judgment_that_is_no_number_is_refused_with_its_texts_and_never_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr("hybrid.evaluation.vectors._FEWEST_ROWS", 4)
+    encoder = cross_encoder(tmp_path / "cross", 1)
+    pairs = [(f"what {number}?", f"passage {number}") for number in range(10)]
+    settings = {"max_length": 64, "batch_tokens": 128, "precision": "fp32"}
+    whole = encoder.probabilities
+    monkeypatch.setattr(
+        encoder, "probabilities", lambda q, p, n: np.where(np.array(q) == "what 5?", np.nan, whole(q, p, n))
+    )
+    message = r"judgments of 1 pairs are not finite \(first: 'what 5\?' with 'passage 5'\)"
+    with pytest.raises(InputError, match=message):
+        pair_probabilities(encoder, pairs, tmp_path / "shards", **settings)
+    assert sorted(path.name for path in (tmp_path / "shards").glob("*.npy")) == ["00000.npy"]
+    monkeypatch.undo()
+    monkeypatch.setattr("hybrid.evaluation.vectors._FEWEST_ROWS", 4)
+    found = pair_probabilities(encoder, pairs, tmp_path / "shards", **settings)
+    assert np.isfinite(found).all()
+    found[5] = np.nan  # of a job before such judgments were refused
+    np.save(tmp_path / "shards" / "00001.npy", found[4:8])
+    with pytest.raises(InputError, match=message):
+        pair_probabilities(encoder, pairs, tmp_path / "shards", **settings)
+
+
 def test_a_filter_that_is_none_is_refused(tmp_path):
     with pytest.raises(InputError, match="cannot be loaded"):
         CrossEncoder(str(tmp_path / "nowhere"), torch.device("cpu"))
