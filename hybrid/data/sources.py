@@ -44,9 +44,26 @@ def expected_languages(config: DatasetConfig, place: str) -> list[str]:
     return [language for language in resolve(config.files, f"{place}.files") if language]
 
 
+def files_by_language(files: Files, key: str, config: DatasetConfig, place: str) -> dict[str, list[str]]:
+    """Return the paths of `files`, given under `key`, by language: those of ``config.languages``, or all.
+
+    Raises InputError where the files tell no languages, or not one that is named.
+    """
+    found = {str(language): paths for language, paths in resolve(files, key).items() if language}
+    if not found:
+        raise InputError(f"{key} tells no languages; write {{en: PATH}}, or put {{language}} into the path.")
+    for language in config.languages or []:
+        if language not in found:
+            raise InputError(
+                f"{place}.languages names {language!r}, but {key} has {', '.join(found)}{nearest(language, found)}; "
+                "remove it or add its file."
+            )
+    return {language: paths for language, paths in found.items() if language in (config.languages or found)}
+
+
 def _read_paragraphs(config: DatasetConfig, place: str, report: Report) -> Iterator[Source]:
     read = read_squad if config.format == "squad" else read_lareqa
-    for language, paths in _by_language(config.files, f"{place}.files", config, place).items():
+    for language, paths in files_by_language(config.files, f"{place}.files", config, place).items():
         for path in paths:
             yield path, rows(read(path, report), language)
 
@@ -60,8 +77,8 @@ def _read_pairs(config: DatasetConfig, place: str, report: Report) -> Iterator[S
 
 def _read_trec(config: DatasetConfig, place: str, report: Report) -> Iterator[Source]:
     qrels = read_qrels(expand(str(config.qrels)))
-    queries = _by_language(config.queries, f"{place}.queries", config, place)
-    passages = _by_language(config.files, f"{place}.files", config, place)
+    queries = files_by_language(config.queries, f"{place}.queries", config, place)
+    passages = files_by_language(config.files, f"{place}.files", config, place)
     for language in queries:
         if language not in passages:
             raise InputError(f"{place}.queries has {language!r}, but {place}.files has not; give its passages.")
@@ -74,7 +91,7 @@ def _read_hub(config: DatasetConfig, place: str, report: Report) -> Iterator[Sou
 
 
 def _read_lines(config: DatasetConfig, place: str, report: Report) -> Iterator[Source]:
-    files = _by_language(config.files, f"{place}.files", config, place)
+    files = files_by_language(config.files, f"{place}.files", config, place)
     if config.format == "bitext" and len(files) < 2:
         raise InputError(f"{place}.files has {', '.join(files)} alone; format 'bitext' needs two languages or more.")
     documents = read_documents(config, files, place)
@@ -98,16 +115,3 @@ READERS = {
 
 def _flat(files: Files, place: str) -> list[str]:
     return [path for paths in resolve(files, f"{place}.files").values() for path in paths] if files else []
-
-
-def _by_language(files: Files, key: str, config: DatasetConfig, place: str) -> dict[str, list[str]]:
-    found = {str(language): paths for language, paths in resolve(files, key).items() if language}
-    if not found:
-        raise InputError(f"{key} tells no languages; write {{en: PATH}}, or put {{language}} into the path.")
-    for language in config.languages or []:
-        if language not in found:
-            raise InputError(
-                f"{place}.languages names {language!r}, but {key} has {', '.join(found)}{nearest(language, found)}; "
-                "remove it or add its file."
-            )
-    return {language: paths for language, paths in found.items() if language in (config.languages or found)}

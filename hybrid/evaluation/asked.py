@@ -12,11 +12,11 @@ from hybrid.data.columns import TABLES
 from hybrid.data.config import DatasetConfig
 from hybrid.data.records import Paragraph, Row
 from hybrid.data.report import Report
-from hybrid.data.sources import read_files
+from hybrid.data.sources import files_by_language, read_files
 from hybrid.evaluation.collection import Collection, Texts
 from hybrid.evaluation.negatives import normalised
 from hybrid.evaluation.passages import passage_collection
-from hybrid.evaluation.tasks.parallel import read_paragraphs
+from hybrid.evaluation.tasks.parallel import pattern, read_paragraphs
 from hybrid.runtime.errors import InputError
 from hybrid.runtime.logs import warn
 
@@ -61,8 +61,10 @@ def read_asked(config: DatasetConfig) -> Asked:
         raise InputError(f"--dataset.format is {config.format!r}, which has no questions; negatives need questions.")
     if config.format in ("squad", "lareqa") and isinstance(config.files, str):
         # Paragraphs without questions are candidates too, and no rows tell of them.
-        paragraphs, report = read_paragraphs(Path(config.files))
-        asked = from_paragraphs(paragraphs)
+        name = pattern(Path(config.files))
+        report = Report(name)
+        files = files_by_language(name, "--dataset.files", config, "--dataset")
+        asked = from_paragraphs(read_paragraphs(files, report))
     else:
         report = Report("--data")
         asked = from_rows(chain.from_iterable(rows for _, rows in read_files(config, "--dataset", report)))

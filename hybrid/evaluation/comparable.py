@@ -19,6 +19,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from hybrid.evaluation.config import SearchConfig
+from hybrid.evaluation.faiss_index import check_index
 from hybrid.evaluation.search import describe, search
 from hybrid.evaluation.vectors import Vectors
 from hybrid.runtime.files import atomic_file, digest, write_json
@@ -96,6 +97,7 @@ class Comparable:
     def score(self, task, embed: Callable, folder: Path, config, about: Mapping[str, Any]) -> dict[str, Any]:
         """See `hybrid.evaluation.task.Scored`."""
         start = time.monotonic()
+        check_index(config.search, self.smallest_pool)
         splits = [split for pair in self.pairs.values() for split in pair]
         texts = [text for split in splits for side in (split.source, split.target) for text in side.texts]
         embeddings = embed(texts, task.prefixes[0], "query")

@@ -36,7 +36,7 @@ class SearchConfig:
     """How the first documents are found."""
 
     backend: Literal["torch", "faiss"] = "torch"
-    """torch: blocks of exact scores; faiss: an index per block of documents."""
+    """torch: blocks of exact scores; faiss: an index, trained once a rank, filled block by block."""
     factory: str = "Flat"
     """FAISS index by its factory string; all but Flat are approximate, and their recall is reported."""
     parameters: str = ""

@@ -12,7 +12,7 @@ from hybrid.evaluation.vectors import shard_path, shards
 from hybrid.runtime.errors import InputError
 from hybrid.runtime.files import atomic_file, digest
 from hybrid.runtime.logs import progress
-from hybrid.runtime.processes import barrier, rank, world_size
+from hybrid.runtime.processes import gather_objects, rank, world_size
 
 
 class CrossEncoder:
@@ -59,7 +59,7 @@ def pair_probabilities(
     """Return float32 [pairs], the probability that the passage of a pair answers its question.
 
     Every rank has to call it. Shards found in `folder` that were made of the same pairs by the same model are used
-    again, so that a killed job goes on.
+    again, so that a killed job goes on. Raises InputError on every rank, naming pairs, if a probability is NaN.
     """
     manifest = {
         "model": weights_digest(encoder.model),
@@ -71,6 +71,7 @@ def pair_probabilities(
     missing = missing_shards(folder, manifest, len(parts))[rank() :: world_size()]
     total = sum(len(parts[number]) for number in missing)
     rows = max(1, batch_tokens // max_length)
+    error = None
     with inference(encoder.model, precision), progress(total, "filtering", "pairs") as bar:
         for number in missing:
             part = parts[number]
@@ -81,8 +82,27 @@ def pair_probabilities(
                 questions, passages = zip(*(part[row] for row in chosen.tolist()), strict=True)
                 found[chosen] = encoder.probabilities(questions, passages, max_length)
                 bar.update(len(chosen))
+            if error := _not_finite(found, part):
+                break
             with atomic_file(shard_path(folder, number), "wb") as file:
                 np.save(file, found)
-    barrier()
-    found = [np.load(shard_path(folder, number)) for number in range(len(parts))]
-    return np.concatenate(found) if found else np.zeros(0, np.float32)
+    for raised in gather_objects(error):
+        if raised:
+            raise raised
+    shares = [np.load(shard_path(folder, number)) for number in range(len(parts))]
+    found = np.concatenate(shares) if shares else np.zeros(0, np.float32)
+    if error := _not_finite(found, pairs):
+        raise error
+    return found
+
+
+def _not_finite(probabilities: np.ndarray, pairs: Sequence[tuple[str, str]]) -> InputError | None:
+    """Return the error of probabilities that are none: they are below no bound, and would pass for a negative's."""
+    bad = np.flatnonzero(~np.isfinite(probabilities))
+    if not len(bad):
+        return None
+    shown = "; ".join(f"{pairs[row][0][:60]!r} with {pairs[row][1][:60]!r}" for row in bad[:3].tolist())
+    return InputError(
+        f"mining.filter: the cross-encoder's judgments of {len(bad)} pairs are not finite (first: {shown}); the model "
+        "is damaged or overflows in this precision: try encoding.precision fp32."
+    )

@@ -38,10 +38,13 @@ class Judged:
 
     Attributes:
         parallel: queries of one id in several parts are translations of each other.
+        leaves_out_own: ids of queries and documents are of one namespace, so that a document with the query's id is the
+            query's own text: it is left out of the query's ranking, as BEIR's evaluation does.
     """
 
     parts: Mapping[str, Part]
     parallel: bool = False
+    leaves_out_own: bool = False
 
     @property
     def content(self) -> str:
@@ -83,6 +86,13 @@ class Judged:
         from hybrid.evaluation.judged_scores import score_judged
 
         return score_judged(task, self, embed, folder, config, about)
+
+
+def own_documents(part: Part) -> np.ndarray:
+    """Return int64 [queries], the row of the document that has the query's id, -2 where none has."""
+    queries = set(part.query_ids)
+    row = {name: number for number, name in enumerate(part.document_ids) if name in queries}
+    return np.array([row.get(name, -2) for name in part.query_ids], np.int64)
 
 
 def _digest(value) -> str:

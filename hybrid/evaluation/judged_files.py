@@ -49,9 +49,17 @@ def cell(code: str) -> str:
 
 
 def per_query(
-    task, judged: Judged, values: Mapping[str, Mapping[str, np.ndarray]], places: Mapping[str, Places]
+    task,
+    judged: Judged,
+    values: Mapping[str, Mapping[str, np.ndarray]],
+    places: Mapping[str, Places],
+    own: Mapping[str, np.ndarray],
 ) -> pa.Table:
-    """Return one row per setting and query: its measures, and which relevant documents were found at which ranks."""
+    """Return one row per setting and query: its measures, and which relevant documents were found at which ranks.
+
+    Args:
+        own: by part `hybrid.evaluation.judged.own_documents`, where these are left out.
+    """
     tables = []
     for setting in task.settings:
         for code in codes_of(setting, judged.parts):
@@ -63,7 +71,7 @@ def per_query(
                 "question": [name if judged.parallel else f"{code} {name}" for name in part.query_ids],
                 "query_language": [query_language] * count,
                 "pool": [pool] * count,
-                "pool_size": np.full(count, len(part.document_ids)),
+                "pool_size": len(part.document_ids) - (own.get(code, np.full(count, -2)) >= 0),
                 "found": pa.array([[name for _, name in own] for own in places[code]], pa.list_(pa.string())),
                 "found_rank": pa.array([[rank for rank, _ in own] for own in places[code]], pa.list_(pa.int64())),
             }

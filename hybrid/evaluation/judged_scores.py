@@ -14,7 +14,8 @@ from pyarrow import parquet
 from hybrid.evaluation.answers import exact_match, f1
 from hybrid.evaluation.config import EvaluationConfig, SearchConfig
 from hybrid.evaluation.distinct import Joined
-from hybrid.evaluation.judged import Judged, Part
+from hybrid.evaluation.faiss_index import check_index
+from hybrid.evaluation.judged import Judged, Part, own_documents
 from hybrid.evaluation.judged_files import (
     Places,
     cell,
@@ -53,14 +54,19 @@ def score_judged(
         embed: (texts, ``query`` or ``passage``, name of a folder) to embeddings.
     """
     start = time.monotonic()
+    check_index(config.search, judged.smallest_pool)
     names = list(dict.fromkeys(name for setting in task.settings for name in setting.measures))
     reader, names = _reader(task, names, config)
     values, places, recalls = {}, {}, {}
+    own = {code: own_documents(part) for code, part in judged.parts.items()} if judged.leaves_out_own else {}
     for code, part, queries, documents in _embedded(task, judged, embed):
         depth = min(max(setting.depth for setting in task.settings), len(part.documents))
-        found = search(queries, documents, part.document_ids, depth, config.search)
+        more = int((own[code] >= 0).any()) if own else 0
+        found = search(queries, documents, part.document_ids, min(depth + more, len(part.documents)), config.search)
         if not config.search.exact:
             recalls[code] = _recall(queries, documents, part, found, config.search)
+        if more:
+            found = without(found, own[code], depth)
         places[code], values[code] = measured(part, found, names)
         if reader:
             answers = read_answers(reader, part, found, config.reader_passages)
@@ -80,6 +86,7 @@ def score_judged(
         "task": task.name,
         "languages": judged.languages,
         "left_out_in_reading": {code: dict(part.counts) for code, part in judged.parts.items()},
+        "queries_whose_own_document_is_left_out": {code: int((rows >= 0).sum()) for code, rows in own.items()},
         "tie_rule": "equal float32 scores: the larger document id, as bytes, first",
         "search": describe(config.search),
         "reader": {"model": reader.digest, "passages": config.reader_passages} if reader else None,
@@ -92,10 +99,12 @@ def score_judged(
     }
     if is_main():
         with atomic_file(folder / "per_query.parquet", "wb") as file:
-            parquet.write_table(per_query(task, judged, values, places), file)
+            parquet.write_table(per_query(task, judged, values, places, own), file)
         write_map(folder, task.name, names[0], values)
         write_json(folder / "scores.json", scores)
     barrier()
+    if left_out := sum(scores["queries_whose_own_document_is_left_out"].values()):
+        log(f"{task.name}: {left_out} queries have a document of their own id; it is left out of their rankings.")
     log(f"{task.name}: scored in {time.monotonic() - start:.1f} s, {describe(config.search)}: {folder}")
     return scores
 
@@ -122,6 +131,18 @@ def _embedded(task, judged: Judged, embed: Callable) -> Iterator[tuple[str, Part
         own = documents.rows[starts[id(part.documents)] :][: len(part.documents)]
         yield code, part, queries[first : first + len(part.queries)], Vectors(documents.folder, own)
         first += len(part.queries)
+
+
+def without(found: Found, document_B: np.ndarray, k: int) -> Found:
+    """Return the first k documents of each query without this one of it; places that become free are beyond the corpus.
+
+    Args:
+        document_B: int64 [B], a row for each query; one that does not occur, such as -2, leaves out none.
+    """
+    out = found.rows == document_B[:, None]
+    order = np.argsort(out, axis=1, kind="stable")[:, :k]
+    rows, scores = np.where(out, -1, found.rows), np.where(out, np.float32(-np.inf), found.scores)
+    return Found(np.take_along_axis(rows, order, axis=1), np.take_along_axis(scores, order, axis=1))
 
 
 def _recall(queries, documents, part: Part, found: Found, config: SearchConfig) -> float:

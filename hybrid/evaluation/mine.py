@@ -18,16 +18,18 @@ from hybrid.evaluation.asked import Asked, data_set, read_asked
 from hybrid.evaluation.config import EncodingConfig, SearchConfig
 from hybrid.evaluation.crossing import CrossEncoder, pair_probabilities
 from hybrid.evaluation.encoding import encode
-from hybrid.evaluation.negatives import Mined, MiningConfig, choose, document_groups, positives
+from hybrid.evaluation.faiss_index import check_index
+from hybrid.evaluation.negatives import Mined, MiningConfig, allowed, choose, document_groups, positives
 from hybrid.evaluation.plots import histogram
 from hybrid.evaluation.results import model_digest
-from hybrid.evaluation.search import search
+from hybrid.evaluation.search import Found, exact_scores, search
+from hybrid.evaluation.vectors import Vectors
 from hybrid.models.config import ModelConfig
 from hybrid.models.load import load_encoder
 from hybrid.runtime.files import atomic_file, write_json
 from hybrid.runtime.interruption import run_to_end
 from hybrid.runtime.launch import start
-from hybrid.runtime.logs import bad_input_told, log
+from hybrid.runtime.logs import bad_input_told, log, warn
 from hybrid.runtime.processes import barrier, is_main
 
 
@@ -65,6 +67,8 @@ def mine(
 ) -> Mined:
     """Encode, search, choose and write; every rank has to call it."""
     collection, place = asked.collection, out.parent / f"{out.name}.embeddings"
+    groups = allowed(collection, config.languages)
+    check_index(search_config, min(len(documents) for _, documents in groups))
     digest_of_model = model_digest(encoder)
 
     def embed(texts: Sequence[str], side: str, length: int):
@@ -72,7 +76,8 @@ def mine(
 
     queries = embed(collection.queries.texts, "query", config.query_max_length)
     documents = embed(collection.documents.texts, "passage", config.passage_max_length)
-    found = search(queries[:], documents, collection.documents.ids, config.last_rank, search_config)
+    found = candidates(queries[:], documents, collection.documents.ids, groups, config.last_rank, search_config)
+    scores = exact_scores(queries[:], documents, positives(collection)[:, None])[:, 0]
 
     def relevance(pairs: np.ndarray) -> np.ndarray:
         texts = [(collection.queries.texts[query], collection.documents.texts[row]) for query, row in pairs.tolist()]
@@ -80,19 +85,61 @@ def mine(
         tokens = encoding.tokens(cross_encoder.model.device.type)
         return pair_probabilities(cross_encoder, texts, place / "filter", length, tokens, encoding.precision)
 
-    mined = choose(collection, asked.answers, found, config, relevance if cross_encoder else None)
+    mined = choose(collection, asked.answers, found, scores, config, relevance if cross_encoder else None)
     if is_main():
         written = write_pairs(out, asked, mined)
-        write_histogram(out, mined, config.last_rank)
+        write_histogram(out, mined, config)
         log(f"{out}: {written} pairs with {sum(mined.ranks.values())} negatives; candidates: {dict(mined.counts)}")
+        tell_short(mined, config.count)
     barrier()
     return mined
 
 
-def write_histogram(out: Path, mined: Mined, last_rank: int) -> None:
+def candidates(
+    queries_BD: np.ndarray,
+    documents: Vectors,
+    ids: Sequence[str],
+    groups: Sequence[tuple[np.ndarray, np.ndarray]],
+    k: int,
+    config: SearchConfig,
+) -> Found:
+    """Return the first k documents of each query of those that it may have; every rank has to call it.
+
+    Args:
+        groups: queries and their documents, by row; a query of no group finds nothing.
+    """
+    rows = np.full((len(queries_BD), k), -1, np.int64)
+    scores = np.full((len(queries_BD), k), -np.inf, np.float32)
+    for queries, own in groups:
+        part = Vectors(documents.folder, documents.rows[own])
+        found = search(queries_BD[queries], part, [ids[row] for row in own.tolist()], k, config)
+        width = found.rows.shape[1]
+        rows[queries, :width] = np.where(found.rows >= 0, own[found.rows], -1)
+        scores[queries, :width] = found.scores
+    return Found(rows, scores)
+
+
+def tell_short(mined: Mined, count: int) -> None:
+    """Warn of the questions that have fewer negatives than were asked for."""
+    kept = [len(negatives) for negatives in mined.negatives]
+    if short := sum(number < count for number in kept):
+        warn(
+            f"{short} of {len(kept)} questions have fewer than {count} negatives, {kept.count(0)} have none; what "
+            f"became of their candidates: {dict(mined.counts)}. A larger mining.last_rank finds more."
+        )
+
+
+def write_histogram(out: Path, mined: Mined, config: MiningConfig) -> None:
     """Write how many negatives each rank gave and what became of all candidates, as JSON, and the ranks as PNG."""
-    heights = [mined.ranks[rank] for rank in range(1, last_rank + 1)]
-    write_json(out.with_suffix(".mined.json"), {"kept by rank": heights, "candidates": dict(mined.counts)})
+    heights = [mined.ranks[rank] for rank in range(1, config.last_rank + 1)]
+    kept = [len(negatives) for negatives in mined.negatives]
+    questions = {
+        "all": len(kept),
+        "fewer negatives than asked for": sum(number < config.count for number in kept),
+        "no negative": kept.count(0),
+    }
+    told = {"kept by rank": heights, "candidates": dict(mined.counts), "questions": questions}
+    write_json(out.with_suffix(".mined.json"), told)
     histogram(out.with_suffix(".png"), heights, "negatives kept, by rank", "rank among the candidates")
 
 

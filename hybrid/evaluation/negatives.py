@@ -21,7 +21,7 @@ class MiningConfig:
     count: int = 8
     """Negatives of each pair at the most."""
     first_rank: int = 1
-    """Rank, among the candidates, from which negatives are taken."""
+    """Rank, among the candidates in the languages asked for, from which negatives are taken."""
     last_rank: int = 100
     """Rank up to which they are taken."""
     margin: float = 0.0
@@ -98,10 +98,32 @@ def positives(collection: Collection) -> np.ndarray:
     return found
 
 
+def allowed(collection: Collection, languages: str) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return groups of queries, int64 [b], each with the documents that may be negatives of them, int64 [n], by row.
+
+    Raises InputError where no query has such a document.
+    """
+    asked, written = collection.queries.language, collection.documents.language
+    if languages == "both":
+        return [(np.arange(len(asked)), np.arange(len(written)))]
+    pairs = [
+        (np.flatnonzero(asked == number), np.flatnonzero((written == number) == (languages == "own")))
+        for number in range(len(collection.languages))
+    ]
+    groups = [(queries, documents) for queries, documents in pairs if len(queries) and len(documents)]
+    if not groups:
+        raise InputError(
+            f"mining.languages is {languages!r}, but no question (languages: {', '.join(collection.languages)}) has "
+            "passages in such a language; set it to both, or give files of more languages."
+        )
+    return groups
+
+
 def choose(
     collection: Collection,
     answers: Sequence[set[str]],
     found: Found,
+    positive_scores_B: np.ndarray,
     config: MiningConfig,
     relevance: Relevance | None = None,
 ) -> Mined:
@@ -109,11 +131,11 @@ def choose(
 
     Args:
         answers: `normalised` answers of each question number, in all languages.
-        found: the first documents of each query, in order; the positive among them, or its score is unknown and the
-            query keeps no negative.
+        found: the first documents of each query, in order, of those that are `allowed`.
+        positive_scores_B: float32 [B], of the passage of `positives`, which need not be among those found.
         relevance: of the cross-encoder; None leaves it out.
     """
-    reasons = _reasons(collection, found, config)
+    reasons = _reasons(collection, found, positive_scores_B, config)
     texts = [normalised(text) for text in collection.documents.texts]
     most = config.filter_depth if relevance else config.count
     places, counts = [], Counter()
@@ -143,23 +165,17 @@ def choose(
     return Mined(negatives, Counter((column + 1).tolist()), counts)
 
 
-def _reasons(collection: Collection, found: Found, config: MiningConfig) -> np.ndarray:
+def _reasons(collection: Collection, found: Found, positive_scores_B: np.ndarray, config: MiningConfig) -> np.ndarray:
     """Return str [B, K], why a candidate is no negative as far as ranks, scores, groups and languages tell, or ''."""
-    group, language = document_groups(collection), collection.documents.language
+    group = document_groups(collection)
     positive = positives(collection)
-    here = found.rows == positive[:, None]
-    known = here.any(axis=1) & (positive >= 0)
-    score = np.where(known, found.scores[np.arange(len(here)), here.argmax(axis=1)], np.nan)[:, None]
-    own = language[found.rows] == collection.queries.language[:, None]
+    score = positive_scores_B[:, None]
     rank = np.arange(1, found.rows.shape[1] + 1)
     reasons = np.full(found.rows.shape, "", dtype="U32")
-    if config.languages != "both":
-        reasons[own != (config.languages == "own")] = "other language" if config.languages == "own" else "own language"
-    with np.errstate(invalid="ignore"):
-        near = (found.scores >= score - config.margin) | (found.scores >= config.ratio * score)
+    near = (found.scores >= score - config.margin) | (found.scores >= config.ratio * score)
     reasons[near] = "too near to the positive"
     reasons[group[found.rows] == group[positive][:, None]] = "same group"
-    reasons[~known] = "positive not found"
+    reasons[positive < 0] = "no positive"
     reasons[:, (rank < config.first_rank) | (rank > config.last_rank)] = "outside the window"
     reasons[found.rows < 0] = "beyond the pool"
     return reasons

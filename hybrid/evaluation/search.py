@@ -17,12 +17,12 @@ import torch
 
 from hybrid.evaluation.best import Best
 from hybrid.evaluation.config import SearchConfig
+from hybrid.evaluation.faiss_index import GPU_LIMIT, device_of, faiss_gpus, finder
 from hybrid.runtime.errors import InputError
 from hybrid.runtime.logs import log, progress
-from hybrid.runtime.processes import gather_objects, local_rank, rank, world_size
+from hybrid.runtime.processes import gather_objects, rank, world_size
 
 _MARGIN = 32
-_FAISS_GPU_LIMIT = 2048
 # Scores of so many queries and documents are made at once: on a CPU they stay in its caches until they are looked at.
 _QUERIES, _CPU_DOCUMENTS = 1024, 8192
 _RESCORED = 8192
@@ -84,7 +84,7 @@ def _search_part(queries_BD, documents: Matrix, own: range, ids: Sequence[str], 
     while len(open_queries) and len(own):
         part = queries_BD[open_queries]
         approximate, candidates, norm = _candidates(part, documents, own, wanted, config)
-        exact = _rescored(part, documents, candidates)
+        exact = exact_scores(part, documents, candidates)
         best = _in_order(candidates, exact, ids, k)
         rows[open_queries], scores[open_queries] = best.rows, best.scores
         # A float32 inner product is off by at most D u / (1 - D u) |q| |d| in any order of the sum, u = eps / 2 (Higham
@@ -102,7 +102,10 @@ def _search_part(queries_BD, documents: Matrix, own: range, ids: Sequence[str], 
 
 def _candidates(queries_BD, documents: Matrix, own: range, wanted: int, config: SearchConfig):
     """Return scores [B, K] in descending order, rows [B, K] of the documents proposed, and the largest norm of any."""
-    propose = _faiss(queries_BD, config) if config.backend == "faiss" else _torch(queries_BD, config)
+    if config.backend == "faiss":
+        propose = _faiss(queries_BD, documents, own, wanted, config)
+    else:
+        propose = _torch(queries_BD, config)
     best, norm = Best(len(queries_BD), wanted), 0.0
     with progress(len(own), "searching", "documents") as bar:
         for start, block in _blocks(documents, own, config.block_rows):
@@ -128,12 +131,8 @@ def _release(documents: Matrix) -> None:
         pages.madvise(mmap.MADV_DONTNEED)
 
 
-def _device(config: SearchConfig) -> torch.device:
-    return torch.device(config.device or ("cuda" if torch.cuda.is_available() else "cpu"))
-
-
 def _torch(queries_BD: np.ndarray, config: SearchConfig) -> Candidates:
-    device = _device(config)
+    device = device_of(config)
     queries = torch.from_numpy(queries_BD).to(device).split(_QUERIES)
     piece_rows = _CPU_DOCUMENTS if device.type == "cpu" else config.block_rows
 
@@ -149,62 +148,23 @@ def _torch(queries_BD: np.ndarray, config: SearchConfig) -> Candidates:
     return propose
 
 
-def _faiss(queries_BD: np.ndarray, config: SearchConfig) -> Candidates:
-    faiss, gpus = _import_faiss(), _faiss_gpus(config)
-    without_limit = _torch(queries_BD, config) if gpus and config.exact else None
+def _faiss(queries_BD: np.ndarray, documents: Matrix, own: range, wanted: int, config: SearchConfig) -> Candidates:
+    if config.exact and wanted > GPU_LIMIT and faiss_gpus(config):
+        return _torch(queries_BD, config)
+    find = finder(queries_BD, documents, own, wanted, config)
 
     def propose(block: torch.Tensor, first_row: int, best: Best) -> float:
         documents = np.ascontiguousarray(block.float().numpy())
         norm = float(np.sqrt(np.einsum("nd,nd->n", documents, documents).max()))
-        wanted = min(best.wanted, len(documents))
-        if gpus and wanted > _FAISS_GPU_LIMIT and without_limit:
-            return without_limit(block, first_row, best)
-        if config.exact and not gpus:
-            scores, rows = faiss.knn(queries_BD, documents, wanted, metric=faiss.METRIC_INNER_PRODUCT)
-        else:
-            index = faiss.index_factory(documents.shape[1], config.factory, faiss.METRIC_INNER_PRODUCT)
-            index.train(documents)
-            # A GPU returns no more than 2048 documents.
-            index = _on_gpus(faiss, index, gpus) if wanted <= _FAISS_GPU_LIMIT else index
-            index.add(documents)
-            if config.parameters:
-                faiss.ParameterSpace().set_index_parameters(index, config.parameters)
-            scores, rows = index.search(queries_BD, wanted)
+        scores, rows = find(documents, min(best.wanted, len(documents)))
         best.add_found(scores, np.where(rows < 0, -1, rows + first_row))
         return norm
 
     return propose
 
 
-def _faiss_gpus(config: SearchConfig) -> int:
-    """Return how many GPUs FAISS uses in this process: with several ranks each its own, else all."""
-    faiss = _import_faiss()
-    if _device(config).type != "cuda" or not hasattr(faiss, "get_num_gpus"):
-        return 0
-    return min(faiss.get_num_gpus(), 1) if world_size() > 1 else faiss.get_num_gpus()
-
-
-def _on_gpus(faiss, index, gpus: int):
-    """Return the index on this rank's GPU or spread over all; moved to zero GPUs it would be empty, silently."""
-    if not gpus:
-        return index
-    if world_size() > 1:
-        return faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), local_rank(), index)
-    options = faiss.GpuMultipleClonerOptions()
-    options.shard = True
-    return faiss.index_cpu_to_all_gpus(index, options)
-
-
-def _import_faiss():
-    try:
-        import faiss
-    except ImportError as error:
-        raise InputError("search.backend is faiss, which is not installed here; install it or take torch.") from error
-    return faiss
-
-
-def _rescored(queries_BD: np.ndarray, documents: Matrix, rows_BK: np.ndarray) -> np.ndarray:
-    """Return float32 [B, K], the exact scores of the candidates, computed in float64; -inf where there is none."""
+def exact_scores(queries_BD: np.ndarray, documents: Matrix, rows_BK: np.ndarray) -> np.ndarray:
+    """Return float32 [B, K], the exact scores of documents by row, computed in float64; -inf where the row is -1."""
     out = np.full(rows_BK.shape, -np.inf, np.float32)
     query, column = np.nonzero(rows_BK >= 0)
     order = np.argsort(rows_BK[query, column], kind="stable")
@@ -236,9 +196,9 @@ def recall_of(found: Found, exact: Found) -> float:
 
 def describe(config: SearchConfig) -> str:
     """Return what searches: the back-end and the device that is really used."""
-    device = _device(config)
+    device = device_of(config)
     if config.backend == "torch":
         return f"torch on {torch.cuda.get_device_name(device) if device.type == 'cuda' else 'the CPU'}"
-    gpus = _faiss_gpus(config)
+    gpus = faiss_gpus(config)
     where = "the CPU" if not gpus else "a GPU of each rank" if world_size() > 1 else f"{gpus} GPUs"
     return f"FAISS {config.factory} on {where}"

@@ -3,6 +3,7 @@
 import gzip
 import json
 from collections import defaultdict
+from dataclasses import replace
 
 import ir_measures
 import numpy as np
@@ -17,8 +18,11 @@ from hybrid.evaluation.corpora import read_corpus
 from hybrid.evaluation.distinct import Joined, distinct
 from hybrid.evaluation.evaluator import evaluate_encoder, load_tasks
 from hybrid.evaluation.judged import Part, check_part
+from hybrid.evaluation.judged_scores import without
 from hybrid.evaluation.runs import read_recipe
+from hybrid.evaluation.search import Found
 from hybrid.evaluation.statistics import mean
+from hybrid.evaluation.task import Setting
 from hybrid.runtime.errors import InputError
 
 FP32 = EncodingConfig(precision="fp32")
@@ -52,6 +56,46 @@ def test_reported_figures_are_those_of_ir_measures_on_the_files(encoder, beir, t
     assert np.mean(recall) == pytest.approx(again[R @ 100])
     values, _ = read_recipe(str(tmp_path / "out"), None).values("beir-tiny", "retrieval", "ndcg_at_10")
     assert mean(values)[0] == pytest.approx(again[nDCG @ 10], abs=1e-9)
+
+
+def test_a_query_never_finds_itself_in_beir_and_the_run_gives_the_reported_figures(encoder, beir, tmp_path, capsys):
+    folder = beir / "tiny"
+    with (folder / "corpus.jsonl").open("a") as file:
+        file.writelines(json.dumps({"_id": f"q{n}", "text": f"what is {n}?"}) + "\n" for n in range(8))
+    config = EvaluationConfig(encoding=FP32, run_depth=20)
+    task = load_tasks(["beir:tiny"], beir)[0]
+    task = replace(task, task=replace(task.task, settings=(Setting("retrieval", "each", ("ndcg_at_10",), depth=20),)))
+    metrics = evaluate_encoder(encoder, [task], tmp_path / "out", config)
+    out = tmp_path / "out" / "beir-tiny"
+    run = list(ir_measures.read_trec_run(str(out / "en.run")))
+    assert not [line for line in run if line.query_id == line.doc_id]
+    assert {line.query_id: sum(one.query_id == line.query_id for one in run) for line in run} == {
+        f"q{n}": 20 for n in range(10)
+    }
+    assert {line.doc_id for line in run} & {"q0", "q1"}, "other queries' texts are documents like any other"
+    qrels = list(ir_measures.read_trec_qrels(str(out / "en.qrels")))
+    again = ir_measures.calc_aggregate([nDCG @ 10], qrels, run)
+    assert metrics["beir-tiny/retrieval/ndcg_at_10"] == pytest.approx(again[nDCG @ 10], abs=1e-9)
+    assert json.loads((out / "scores.json").read_text())["queries_whose_own_document_is_left_out"] == {"en": 8}
+    assert "8 queries have a document of their own id" in capsys.readouterr().out
+    table = parquet.read_table(out / "per_query.parquet").to_pandas()
+    assert table["pool_size"].tolist() == [47] * 8 + [48] * 2
+
+
+def test_a_ranking_of_the_whole_corpus_ends_where_the_querys_own_document_was_taken_out():
+    found = Found(np.array([[2, 0, 1], [0, 2, 1]]), np.array([[3, 2, 1], [3, 2, 1]], np.float32))
+    kept = without(found, np.array([0, -2]), 3)
+    assert kept.rows.tolist() == [[2, 1, -1], [0, 2, 1]]
+    assert kept.scores.tolist() == [[3, 1, -np.inf], [3, 2, 1]]
+
+
+def test_miracl_and_trec_have_ids_of_two_namespaces_and_keep_all_documents(tmp_path):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "corpus.tsv").write_text("7\tone\n")
+    (folder / "topics.tsv").write_text("7\tfirst number\n")
+    (folder / "qrels.txt").write_text("7 0 7 1\n")
+    assert not load_tasks(["trec:mine"], tmp_path)[0].collection.leaves_out_own
 
 
 def test_backends_give_the_same_files(encoder, beir, tmp_path):

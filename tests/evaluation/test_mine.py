@@ -45,7 +45,7 @@ def pool():
         rest = [row for row in range(12) if row != own[query]]
         rows[query] = [*rest[:2], own[query], *rest[2:]]
     scores = np.tile(np.linspace(0.9, 0.35, 12, dtype=np.float32), (12, 1))
-    return collection, answers, Found(rows, scores)
+    return collection, answers, Found(rows, scores), scores[:, 2]
 
 
 def test_translations_of_a_paragraph_are_one_group(pool):
@@ -55,7 +55,7 @@ def test_translations_of_a_paragraph_are_one_group(pool):
 
 
 def test_no_negative_answers_the_question_is_its_positive_or_nearer_than_that(pool):
-    collection, _, found = pool
+    collection, _, found, _ = pool
     mined = choose(*pool, MiningConfig(last_rank=12))
     group = document_groups(collection)
     for query, kept in enumerate(mined.negatives):
@@ -78,7 +78,8 @@ def test_a_passage_with_the_answer_in_any_language_is_no_negative():
     answers = from_paragraphs(made).answers
     assert answers[0] == {"wien", "vienna"}
     found = Found(np.tile(np.arange(12), (12, 1)), np.tile(np.linspace(0.9, 0.35, 12, dtype=np.float32), (12, 1)))
-    kept = choose(collection, answers, found, MiningConfig(last_rank=12, margin=-1)).negatives[0]
+    positive = np.full(12, 0.9, np.float32)
+    kept = choose(collection, answers, found, positive, MiningConfig(last_rank=12, margin=-1)).negatives[0]
     assert 4 in kept
     assert not {3, 9} & set(kept)
 
@@ -109,10 +110,23 @@ def test_the_cross_encoder_removes_what_it_takes_for_answers_and_the_next_take_t
 
 
 @pytest.mark.parametrize("languages", ["own", "others", "both"])
-def test_negatives_are_in_the_languages_asked_for(pool, languages):
-    mined = choose(*pool, MiningConfig(last_rank=12, languages=languages, count=12))
+def test_ranks_are_counted_among_the_languages_asked_for(encoder, tmp_path, languages):
+    asked = from_paragraphs(paragraphs())
+    config = MiningConfig(last_rank=6, languages=languages, count=6, margin=-2, ratio=9)
+    settings = [EncodingConfig(precision="fp32"), SearchConfig(device="cpu")]
+    mined = mine(encoder, asked, tmp_path / "pairs.jsonl", config, *settings)
+    assert sum(mined.counts.values()) == 12 * 6
+    assert not {"beyond the pool", "no positive"} & mined.counts.keys()
     same = {(row < 6) == (query < 6) for query, kept in enumerate(mined.negatives) for row in kept}
     assert same == {"own": {True}, "others": {False}, "both": {True, False}}[languages]
+    if languages != "both":  # All six of a language but the question's own, and the third, which has its answer.
+        assert {len(kept) for query, kept in enumerate(mined.negatives) if query % 6} == {5}
+
+
+def test_languages_that_no_passage_is_in_are_refused_before_encoding(tmp_path):
+    asked = from_paragraphs({"de": paragraphs()["de"]})
+    with pytest.raises(InputError, match=r"languages is 'others', but no question \(languages: de\) has passages"):
+        mine(None, asked, tmp_path / "x", MiningConfig(languages="others"), EncodingConfig(), SearchConfig())
 
 
 def test_window_margin_ratio_and_count_bound_what_is_kept(pool):
@@ -132,10 +146,23 @@ def test_window_margin_ratio_and_count_bound_what_is_kept(pool):
             assert len(kept) <= config.count
 
 
-def test_a_question_whose_positive_was_not_found_keeps_none(pool):
-    collection, answers, found = pool
+def test_a_positive_outside_the_window_is_held_against_its_own_score(pool):
+    collection, answers, found, scores = pool
     without = Found(np.array([[row for row in line if row % 6 != 4] for line in found.rows]), found.scores[:, :10])
-    assert choose(collection, answers, without, MiningConfig(last_rank=12)).negatives[4] == []
+    for positive in (0.95, 0.6):
+        scores[4] = positive
+        kept = choose(collection, answers, without, scores, MiningConfig(last_rank=12, count=12)).negatives[4]
+        assert kept == without.rows[4][without.scores[4] < np.float32(positive)].tolist()
+        assert kept
+
+
+def test_questions_with_fewer_negatives_than_asked_for_are_told(encoder, tmp_path, capsys):
+    settings = [EncodingConfig(precision="fp32"), SearchConfig(device="cpu")]
+    mined = mine(encoder, from_paragraphs(paragraphs()), tmp_path / "pairs.jsonl", MiningConfig(last_rank=2), *settings)
+    none = sum(not kept for kept in mined.negatives)
+    assert f"12 of 12 questions have fewer than 8 negatives, {none} have none" in capsys.readouterr().err
+    told = json.loads((tmp_path / "pairs.mined.json").read_text())["questions"]
+    assert told == {"all": 12, "fewer negatives than asked for": 12, "no negative": none}
 
 
 def test_a_window_that_is_none_and_a_filter_that_reads_too_little_are_refused():
@@ -177,6 +204,29 @@ def test_probabilities_are_those_of_single_pairs_and_a_killed_job_computes_only_
     assert sum(sizes) == 4
     pair_probabilities(encoder, [*pairs[:-1], ("other", "pair")], tmp_path / "shards", **settings)
     assert sum(sizes) == 14
+
+
+def test_a_judgment_that_is_no_number_is_refused_with_its_texts_and_never_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr("hybrid.evaluation.vectors._FEWEST_ROWS", 4)
+    encoder = cross_encoder(tmp_path / "cross", 1)
+    pairs = [(f"what {number}?", f"passage {number}") for number in range(10)]
+    settings = {"max_length": 64, "batch_tokens": 128, "precision": "fp32"}
+    whole = encoder.probabilities
+    monkeypatch.setattr(
+        encoder, "probabilities", lambda q, p, n: np.where(np.array(q) == "what 5?", np.nan, whole(q, p, n))
+    )
+    message = r"judgments of 1 pairs are not finite \(first: 'what 5\?' with 'passage 5'\)"
+    with pytest.raises(InputError, match=message):
+        pair_probabilities(encoder, pairs, tmp_path / "shards", **settings)
+    assert sorted(path.name for path in (tmp_path / "shards").glob("*.npy")) == ["00000.npy"]
+    monkeypatch.undo()
+    monkeypatch.setattr("hybrid.evaluation.vectors._FEWEST_ROWS", 4)
+    found = pair_probabilities(encoder, pairs, tmp_path / "shards", **settings)
+    assert np.isfinite(found).all()
+    found[5] = np.nan  # of a job before such judgments were refused
+    np.save(tmp_path / "shards" / "00001.npy", found[4:8])
+    with pytest.raises(InputError, match=message):
+        pair_probabilities(encoder, pairs, tmp_path / "shards", **settings)
 
 
 def test_a_filter_that_is_none_is_refused(tmp_path):
@@ -271,6 +321,24 @@ def test_pairs_are_mined_whatever_the_form_of_their_files(encoder, tmp_path):
         # Question 5 asks for the passage of question 0; 1 and 2 are of one group.
         own = {1, 2} if number in (1, 2) else {number % 6 % 5}
         assert {int(text.split()[1]) for text in line["negatives"]} == set(range(5)) - own
+
+
+@pytest.mark.parametrize("form", ["squad", "lareqa"])
+def test_only_the_languages_that_are_named_are_mined(tmp_path, form):
+    for code in ("de", "en", "fi"):
+        answer = {"text": code, "answer_start": 0}
+        question = {"id": "q", "question": f"{code} what?", "answers": [answer]}
+        content = {"data": [{"title": "a", "paragraphs": [{"context": f"{code} says so.", "qas": [question]}]}]}
+        (tmp_path / f"dev.{code}.json").write_text(json.dumps(content))
+    files = str(tmp_path / "dev.{language}.json")
+
+    def languages(named):
+        return read_asked(data_set(files, DatasetConfig(format=form, languages=named))).collection.languages
+
+    assert languages(None) == ("de", "en", "fi")
+    assert languages(["fi", "en"]) == ("en", "fi")
+    with pytest.raises(InputError, match=r"languages names 'sv', but --dataset.files has de, en, fi"):
+        languages(["de", "sv"])
 
 
 def test_a_data_set_that_cannot_be_mined_is_refused():

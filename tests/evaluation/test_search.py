@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
+from hybrid.evaluation import faiss_index
 from hybrid.evaluation import search as room
 from hybrid.evaluation.config import SearchConfig
+from hybrid.evaluation.faiss_index import check_index
 from hybrid.evaluation.search import describe, recall_of, search
 from hybrid.runtime.errors import InputError
 
@@ -46,6 +48,14 @@ def test_every_exact_backend_gives_the_ranking_of_a_plain_sort(backend, kind, k,
     found = search(queries, documents, ids, k, config)
     np.testing.assert_array_equal(found.rows, plain(queries, documents, ids, k))
     assert (np.diff(found.scores, axis=1) <= 0).all()
+
+
+def test_the_score_of_a_document_is_the_one_that_the_search_gives_it():
+    queries, documents, ids = corpus("random")
+    found = search(queries, documents, ids, 700, SearchConfig(device="cpu", block_rows=90))
+    np.testing.assert_array_equal(room.exact_scores(queries, documents, found.rows), found.scores)
+    alone = room.exact_scores(queries, documents, found.rows[:, 400:401])
+    np.testing.assert_array_equal(alone, found.scores[:, 400:401])
 
 
 def test_a_query_is_searched_again_only_where_its_candidates_may_not_suffice(monkeypatch):
@@ -130,6 +140,66 @@ def test_an_approximate_index_is_measured_against_exact_search():
     found = search(queries, documents, ids, 10, SearchConfig(backend="faiss", factory="IVF8,Flat", device="cpu"))
     assert 0.05 < recall_of(found, exact) < 1
     assert recall_of(exact, exact) == 1
+
+
+@pytest.mark.parametrize("factory", ["IVF64,Flat", "PQ4x6"])
+def test_a_last_block_of_few_documents_is_searched_by_the_index_of_all(factory):
+    faiss = pytest.importorskip("faiss")
+    queries, documents, ids = corpus("random")
+    config = SearchConfig(backend="faiss", factory=factory, block_rows=340, device="cpu")
+    found = search(queries, documents, ids, 10, config)
+    assert recall_of(found, search(queries, documents, ids, 10, SearchConfig(device="cpu"))) > 0.1
+    assert (found.rows >= 680).any(), "the last block has 20 documents, fewer than clusters"
+    whole = room.finder(queries, documents, range(700), 10, config)
+    index = faiss.index_factory(24, factory, faiss.METRIC_INNER_PRODUCT)
+    index.train(documents)
+    index.add(documents[340:680])
+    whole(documents[:340], 10)
+    assert [part.tolist() for part in whole(documents[340:680], 10)] == [
+        part.tolist() for part in index.search(queries, 10)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("factory", "parameters", "message"),
+    [
+        ("PQ7", "", r"'PQ7' with parameters '' cannot be used for the 700 documents of rank 0: FAISS says 'The dimen"),
+        ("IVF8,Flat", "efSearch=3", "'efSearch=3' cannot be used for the 700 documents of rank 0: .*could not set"),
+        ("LSQ2x10,Rubbish", "", "cannot be used .*could not parse"),
+    ],
+)
+def test_an_index_that_faiss_refuses_is_told_in_one_sentence(factory, parameters, message):
+    pytest.importorskip("faiss")
+    queries, documents, ids = corpus("random")
+    config = SearchConfig(backend="faiss", factory=factory, parameters=parameters, device="cpu")
+    with pytest.raises(InputError, match=message) as raised:
+        search(queries, documents, ids, 10, config)
+    assert "\n" not in str(raised.value)
+
+
+def test_too_few_documents_for_an_index_are_refused_by_its_name(monkeypatch):
+    pytest.importorskip("faiss")
+
+    def check(factory, documents):
+        check_index(SearchConfig(backend="faiss", factory=factory, device="cpu"), documents)
+
+    for factory, least in (("IVF1024,Flat", 1024), ("PQ8", 256), ("OPQ8,IVF16,PQ8x4fs", 256), ("HNSW8,Flat", 1)):
+        check(factory, least)
+    with pytest.raises(InputError, match=r"trained on 1024 documents or more, but a rank searches 1023 \(1023 doc"):
+        check("IVF1024,Flat", 1023)
+    with pytest.raises(InputError, match="trained on 256 documents"):
+        check("IVF16,PQ8", 255)
+    monkeypatch.setattr(faiss_index, "world_size", lambda: 3)
+    with pytest.raises(InputError, match=r"a rank searches 700 \(2100 documents, 3 ranks\)"):
+        check("IVF1024,Flat", 2100)
+
+
+def test_an_index_that_no_gpu_has_is_refused_there(monkeypatch):
+    pytest.importorskip("faiss")
+    monkeypatch.setattr(faiss_index, "faiss_gpus", lambda config: 1)
+    with pytest.raises(InputError, match=r"'HNSW32', which FAISS has on no GPU; give search.device cpu"):
+        check_index(SearchConfig(backend="faiss", factory="HNSW32"), 9)
+    check_index(SearchConfig(backend="faiss", factory="IVF4_HNSW32,Flat"), 9)
 
 
 def test_an_approximate_index_takes_its_search_parameters_and_an_exact_search_refuses_them():

@@ -42,7 +42,8 @@ def read_beir(folder: Path) -> Judged:
     queries = _once(((first_of(row, ID, place), first_of(row, TEXT, place)) for row, place in rows), file)
     qrels = _qrels(either(folder / "qrels" / "test.tsv"), 3)
     judged = {name: text for name, text in queries.items() if name in qrels}
-    return Judged({"en": check_part(Part(list(judged), list(judged.values()), ids, texts, qrels, {}), str(folder))})
+    part = check_part(Part(list(judged), list(judged.values()), ids, texts, qrels, {}), str(folder))
+    return Judged({"en": part}, leaves_out_own=True)
 
 
 def read_trec(folder: Path) -> Judged:

@@ -1,5 +1,6 @@
 """Any parallel SQuAD-format files in the three settings: ``--tasks 'parallel:squad/dev.*.json.gz'``."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,23 +16,25 @@ from hybrid.evaluation.task import THREE_SETTINGS, Task
 
 
 def read(place: Path, form: Form) -> Collection:
-    """Read the files of `read_paragraphs` as a collection, with paragraphs or their sentences as candidates."""
-    paragraphs, report = read_paragraphs(place)
+    """Read the files of `pattern` as a collection, with paragraphs or their sentences as candidates."""
+    name = pattern(place)
+    report = Report(name)
+    paragraphs = read_paragraphs(resolve(name, "--tasks parallel"), report)
     return replace(passage_collection(paragraphs, form), counts=report.counts)
 
 
-def read_paragraphs(place: Path) -> tuple[dict[str, list[Paragraph]], Report]:
-    """Read files whose names tell the language, as in ``dev.*.json.gz``; in a folder ``{language}.json``.
+def pattern(place: Path) -> str:
+    """Return the place with {language} for what tells it, as in ``dev.*.json.gz``; in a folder ``{language}.json``."""
+    name = str(place).replace("*", "{language}", 1)
+    return name if "{language}" in name else str(place / "{language}.json")
 
-    Returns paragraphs with their sentences by language, and what was left out.
-    """
-    pattern = str(place).replace("*", "{language}", 1)
-    pattern = pattern if "{language}" in pattern else str(place / "{language}.json")
-    report = Report(pattern)
-    paragraphs: dict[str, list[Paragraph]] = {}
-    for language, paths in resolve(pattern, "--tasks parallel").items():
-        paragraphs[str(language)] = [_with_sentences(p, language) for path in paths for p in read_squad(path, report)]
-    return paragraphs, report
+
+def read_paragraphs(files: Mapping[str | None, list[str]], report: Report) -> dict[str, list[Paragraph]]:
+    """Return the paragraphs of files with their sentences, by language."""
+    return {
+        str(language): [_with_sentences(p, language) for path in paths for p in read_squad(path, report)]
+        for language, paths in files.items()
+    }
 
 
 def _with_sentences(paragraph: Paragraph, language: str | None) -> Paragraph:
