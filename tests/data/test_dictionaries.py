@@ -157,7 +157,8 @@ def test_links_that_do_not_fit_their_text_are_refused_with_their_line(tmp_path, 
 
 
 @pytest.mark.parametrize(
-    ("content", "told"), [(gzip.compress(b"0-0\n" * 999, mtime=0)[:-9], "broken gzip"), (b"0-0\n\xff\n", "is not UTF-8")]
+    ("content", "told"),
+    [(gzip.compress(b"0-0\n" * 999, mtime=0)[:-9], "broken gzip"), (b"0-0\n\xff\n", "is not UTF-8")],
 )
 def test_a_broken_file_of_links_is_told(tmp_path, content, told):
     (tmp_path / "links").write_bytes(content)
