@@ -5,7 +5,7 @@ from itertools import combinations
 FACTORS = {
     "clipping": {"training": {"clip": 0.1}},
     "activation checkpointing": {"training": {"activation_checkpointing": True}},
-    "gradient cache": {"training": {"cache_tokens": 40}},
+    "gradient cache": {"training": {"cache_tokens": 36}},
     "hard negatives": {"negatives": True},
     "learned temperature": {"objective": {"learn_temperature": True}},
     "both directions": {"objective": {"both_directions": True}},
@@ -52,10 +52,10 @@ CACHED = {
 HALF = {"training": {"clip": 0.0, "precision": "bf16"}}
 BF16 = {
     "bf16": HALF,
-    "bf16, cached": {"training": HALF["training"] | {"cache_tokens": 40}},
+    "bf16, cached": {"training": HALF["training"] | {"cache_tokens": 36}},
 }
 
-THREE = {"steps": 3, "training": {"cache_tokens": 40}}
+THREE = {"steps": 3, "training": {"cache_tokens": 36}}
 NOT_FINITE = {
     "left out": THREE | {"left_out": [1]},
     "infinite loss": THREE | {"spoilt": "loss"},
