@@ -15,9 +15,10 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 
-from hybrid.evaluation.bitext_files import clear_pieces, write_piece, write_run_and_qrels
+from hybrid.evaluation.bitext_files import write_piece, write_run_and_qrels
 from hybrid.evaluation.plots import bars
 from hybrid.evaluation.ranking import ahead, key_columns, key_scores, score_block, sort_keys
+from hybrid.evaluation.trec import clear_pieces
 from hybrid.runtime.errors import InputError
 from hybrid.runtime.files import atomic_file, digest, write_json
 from hybrid.runtime.logs import log
@@ -129,7 +130,7 @@ def score_bitext(
     Returns what stands in scores.json.
     """
     start = time.monotonic()
-    pieces = clear_pieces(folder) if run_depth else None
+    pieces = clear_pieces(folder, run_depth)
     sizes = [len(pair[0]) for pair in bitext.pairs.values()]
     offsets = np.concatenate([[0], np.cumsum(2 * np.array(sizes))])
     mine = {}

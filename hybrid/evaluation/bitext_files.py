@@ -4,7 +4,6 @@ A query is ``deu:17>eng``, line 17 of the German side looked up in the English o
 lines of a pair, K nearest ones.
 """
 
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,17 +12,6 @@ import pyarrow as pa
 
 from hybrid.evaluation.trec import join_runs, run_lines
 from hybrid.runtime.files import atomic_file
-from hybrid.runtime.processes import barrier, is_main
-
-
-def clear_pieces(folder: Path) -> Path:
-    """Return the folder of a run's pieces, without those of a killed job; every rank has to call it."""
-    pieces = folder / "pieces"
-    if is_main():
-        shutil.rmtree(pieces, ignore_errors=True)
-        pieces.mkdir(parents=True)
-    barrier()
-    return pieces
 
 
 def write_piece(path: Path, cell: str, lines_NK: np.ndarray, scores_NK: np.ndarray) -> None:

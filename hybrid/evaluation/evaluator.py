@@ -26,6 +26,7 @@ from hybrid.evaluation.report import (
 from hybrid.evaluation.results import computed_with, conditions, is_treated, remove_scores, valid_scores
 from hybrid.evaluation.search import Matrix
 from hybrid.evaluation.task import Scored, Task, find_task, load, task_place
+from hybrid.evaluation.trec import clear_pieces
 from hybrid.evaluation.vectors import write_map
 from hybrid.evaluation.whole_pool import rank_pools
 from hybrid.runtime.errors import InputError
@@ -254,11 +255,7 @@ def score(
     """
     task, collection = loaded.task, loaded.collection
     start = time.monotonic()
-    pieces = folder / "pieces" if run_depth else None
-    if is_main():
-        # Of a killed job, perhaps of other files: all pieces that lie here when runs are joined are taken.
-        shutil.rmtree(folder / "pieces", ignore_errors=True)
-    barrier()
+    pieces = clear_pieces(folder, run_depth)
     ranking = rank_pools(collection, queries_BD, documents_ND, task.settings, pieces, run_depth, TOP)
     entries = ranking.entries
     scores = {

@@ -121,22 +121,20 @@ def candidates(
 
 def tell_short(mined: Mined, count: int) -> None:
     """Warn of the questions that have fewer negatives than were asked for."""
-    kept = [len(negatives) for negatives in mined.negatives]
-    if short := sum(number < count for number in kept):
+    if short := mined.fewer(count):
         warn(
-            f"{short} of {len(kept)} questions have fewer than {count} negatives, {kept.count(0)} have none; what "
-            f"became of their candidates: {dict(mined.counts)}. A larger mining.last_rank finds more."
+            f"{short} of {len(mined.negatives)} questions have fewer than {count} negatives, {mined.fewer(1)} have none; "
+            f"what became of their candidates: {dict(mined.counts)}. A larger mining.last_rank finds more."
         )
 
 
 def write_histogram(out: Path, mined: Mined, config: MiningConfig) -> None:
     """Write how many negatives each rank gave and what became of all candidates, as JSON, and the ranks as PNG."""
     heights = [mined.ranks[rank] for rank in range(1, config.last_rank + 1)]
-    kept = [len(negatives) for negatives in mined.negatives]
     questions = {
-        "all": len(kept),
-        "fewer negatives than asked for": sum(number < config.count for number in kept),
-        "no negative": kept.count(0),
+        "all": len(mined.negatives),
+        "fewer negatives than asked for": mined.fewer(config.count),
+        "no negative": mined.fewer(1),
     }
     told = {"kept by rank": heights, "candidates": dict(mined.counts), "questions": questions}
     write_json(out.with_suffix(".mined.json"), told)

@@ -61,6 +61,10 @@ class Mined:
     ranks: Counter
     counts: Counter
 
+    def fewer(self, count: int) -> int:
+        """Return how many questions have fewer negatives than that."""
+        return sum(len(negatives) < count for negatives in self.negatives)
+
 
 Relevance = Callable[[np.ndarray], np.ndarray]
 """Pairs (query row, document row), int64 [n, 2], to the probability that the document answers the query, [n]."""

@@ -18,6 +18,7 @@ from hybrid.evaluation.collection import Collection
 from hybrid.evaluation.ranking import key_columns, key_scores
 from hybrid.evaluation.task import Setting, in_setting
 from hybrid.runtime.files import atomic_file
+from hybrid.runtime.processes import barrier, is_main
 
 # Lines that are made at once: of many more, memory that the kernel clears takes most of the time.
 _LINES = 32768
@@ -90,6 +91,20 @@ def run_lines(names: Sequence[str], documents: pa.Array, scores_NK: np.ndarray) 
     )
     # The strings lie end to end in the array's last buffer.
     return lines.buffers()[2]
+
+
+def clear_pieces(folder: Path, run_depth: int) -> Path | None:
+    """Return the folder of the pieces of a task's runs, None where there are no runs; every rank has to call it.
+
+    It is empty: pieces of a killed job, perhaps of other files, would be taken where runs are joined.
+    """
+    pieces = folder / "pieces"
+    if is_main():
+        shutil.rmtree(pieces, ignore_errors=True)
+        if run_depth:
+            pieces.mkdir(parents=True)
+    barrier()
+    return pieces if run_depth else None
 
 
 def join_runs(pieces: Path, name: str, path: Path) -> None:
