@@ -123,8 +123,8 @@ def tell_short(mined: Mined, count: int) -> None:
     """Warn of the questions that have fewer negatives than were asked for."""
     if short := mined.fewer(count):
         warn(
-            f"{short} of {len(mined.negatives)} questions have fewer than {count} negatives, {mined.fewer(1)} have none; "
-            f"what became of their candidates: {dict(mined.counts)}. A larger mining.last_rank finds more."
+            f"{short} of {len(mined.negatives)} questions have fewer than {count} negatives, {mined.fewer(1)} have "
+            f"none; what became of their candidates: {dict(mined.counts)}. A larger mining.last_rank finds more."
         )
 
 
