@@ -7,6 +7,7 @@ from unittest import mock
 
 import pytest
 import torch
+from filelock import FileLock
 
 from tests.launch import launch
 from tests.training.cases import ALL, OFFLOADED, REFERENCE
@@ -30,14 +31,18 @@ def reference() -> dict[str, dict]:
 @pytest.fixture(scope="session")
 def steps(tmp_path_factory):
     """A function from a parallelism ("ddp" or a file of ds_configs/) to what its two processes gave."""
-    found = {}
+    # A worker's folder lies in one of all workers, which may need the same launch for tests of other files.
+    own, found = tmp_path_factory.getbasetemp(), {}
+    folder = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
 
     def of(parallelism: str) -> dict[str, dict]:
         if parallelism not in found:
-            out = tmp_path_factory.mktemp("steps") / f"{parallelism}.pt"
-            design = {parallelism: OFFLOADED if "offload" in parallelism else ALL}
-            zero = None if parallelism == "ddp" else parallelism
-            launch(SCRIPT, out, json.dumps(design), "2", processes=2, zero=zero, timeout=600)
+            out = folder / f"steps-{parallelism}.pt"
+            with FileLock(f"{out}.lock"):
+                if not out.exists():
+                    design = {parallelism: OFFLOADED if "offload" in parallelism else ALL}
+                    zero = None if parallelism == "ddp" else parallelism
+                    launch(SCRIPT, out, json.dumps(design), "2", processes=2, zero=zero, timeout=600)
             found.update(torch.load(out))
         return found[parallelism]
 
