@@ -138,6 +138,15 @@ def test_a_finished_training_without_a_tasks_scores_is_only_scored(job, choice):
     assert commands(job, choice, "any.yaml") == []
 
 
+def test_scores_of_the_encoder_before_its_training_are_no_scores_of_the_run(job, choice):
+    write_result(job.folder / "results" / "before" / TASK, np.ones((QUESTIONS, len(LANGUAGES)), int), TASK)
+    (job.folder / "finished.json").write_text("{}")
+    assert (job.unscored(), job.done()) == (job.tasks, False)
+    assert "evaluate.py" in commands(job, choice, "any.yaml")[0]
+    write_result(job.folder / "results" / "model-1" / TASK, np.ones((QUESTIONS, len(LANGUAGES)), int), TASK)
+    assert job.done()
+
+
 def test_a_study_reads_its_arms_on_the_articles_that_were_held_out(written, choice):  # noqa: F811
     study = written("scales", "tiny", "tasks", to=["parallel-paragraphs:sample/heldout.*.json"])
     for each in resolve(study, choice):
