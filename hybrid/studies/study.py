@@ -9,6 +9,7 @@ from hybrid.runtime.yaml_files import read_yaml
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
+LIR = "-lir"
 
 
 @dataclass
@@ -69,11 +70,18 @@ class Scale:
     """Comparisons at this scale, where they are other ones."""
     notes: list[str] = field(default_factory=list)
     """What a reader has to know of the figures: what stands in for what, what was seen in training."""
+    beside: dict[str, str] = field(default_factory=dict)
+    """By task, half a sentence that stands beside each of its figures: what it shares with the training data."""
 
     @property
     def own_data(self) -> bool:
         """Whether the benchmarks lie in a folder that the study makes."""
         return bool(self.sample or self.mlqa_from)
+
+    def beside_of(self, task: str) -> str | None:
+        """Return what has to stand beside each figure of a task, ``TASK: ...``; TASK-lir has the data of TASK."""
+        said = self.beside.get(task) or self.beside.get(task.removesuffix(LIR))
+        return f"{task}: {said}." if said else None
 
 
 @dataclass
@@ -170,8 +178,17 @@ def _check_keys(path: Path, place: str, value: Any, kind: type) -> None:
 
 
 def _check(study: Study) -> None:
-    """Raise InputError where a comparison names an arm that a scale has not."""
-    for scale in study.scales:
+    """Raise InputError where a comparison names an arm that a scale has not, or `beside` a task."""
+    from hybrid.evaluation.task import find_task
+
+    for scale, settings in study.scales.items():
+        scored = [find_task(task).name for task in settings.tasks] if settings.beside else []
+        for task in settings.beside:
+            if task not in scored:
+                raise InputError(
+                    f"{study.path}: scales.{scale}.beside names the task {task!r}{nearest(task, scored)}; the scale's "
+                    f"tasks are {', '.join(scored) or 'none'}."
+                )
         arms = study.arms_at(scale)
         for number, comparison in enumerate(study.comparisons_at(scale)):
             for arm in (*comparison.of, *comparison.against):

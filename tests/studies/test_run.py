@@ -17,7 +17,7 @@ from mlflow.tracking import MlflowClient
 from hybrid.runtime.errors import InputError
 from hybrid.studies.jobs import Choice, resolve
 from hybrid.studies.record import journal
-from hybrid.studies.report import read_runs
+from hybrid.studies.report import read_runs, report
 from hybrid.studies.run import commands, locked, log_file, shown
 from hybrid.studies.study import read_study
 from tests.launch import ROOT, environment
@@ -157,6 +157,20 @@ def test_a_study_reads_its_arms_on_the_articles_that_were_held_out(written, choi
     assert {frozenset(arm.tasks) for arm in read_runs(study, choice).recipes.values()} == {frozenset({TASK, "dev"})}
 
 
+def test_what_a_task_shares_with_the_training_data_stands_beside_each_of_its_figures(written, choice, tmp_path):  # noqa: F811
+    asked = {"task": TASK, "setting": "monolingual", "measure": "map", "of": ["first"], "against": ["second"]}
+    scale = STUDY["scales"]["tiny"] | {"tasks": ["parallel-paragraphs:sample/heldout.*.json"], "comparisons": [asked]}
+    study = written("scales", "tiny", to=scale | {"beside": {TASK: "its passages were trained on"}})
+    assert study.scales["tiny"].beside_of(f"{TASK}-lir") == f"{TASK}-lir: its passages were trained on."
+    for each in resolve(study, choice):
+        write_result(each.folder / "results" / TASK, np.ones((QUESTIONS, len(LANGUAGES)), int), TASK)
+        (each.folder / "finished.json").write_text("{}")
+    lines = report(study, choice, tmp_path / "reports")[0].read_text().splitlines()
+    figures = [line for line in lines if re.search(r"On \S+, monolingual|^!\[|^Differences", line)]
+    assert len(figures) >= 3, "answer, table and plots"
+    assert all(f"({TASK}: its passages were trained on.)" in line for line in figures)
+
+
 def test_printed_commands_are_those_that_run_and_their_files_resolve_to_the_arm(job, choice):
     (arguments,) = commands(job, choice, "accelerate_configs/one_process.yaml")
     assert shown(arguments).startswith("accelerate launch --config_file accelerate_configs/one_process.yaml train.py")
@@ -178,7 +192,7 @@ COMMAND = """
 import signal, sys
 from pathlib import Path
 from hybrid.studies.jobs import Choice
-from hybrid.studies.report import read_runs
+from hybrid.studies.report import read_runs, report
 from hybrid.studies.run import launched, locked
 for number in (signal.SIGTERM, signal.SIGINT):  # a shell that starts jobs behind it ignores SIGINT for them
     signal.signal(number, signal.default_int_handler)

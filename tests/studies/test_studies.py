@@ -56,6 +56,14 @@ def test_every_arm_of_every_scale_is_a_valid_recipe_scored_on_known_tasks(name):
         assert asked <= known, scale
 
 
+@pytest.mark.parametrize("name", names())
+def test_beside_every_figure_on_xquad_stands_that_its_articles_were_trained_on(name):
+    scale = read_study(name).scales["small"]
+    made = [find_task(task).name for task in scale.tasks if task in ("xquad-r", "mlqa")]
+    assert made
+    assert all("of its own 240" in scale.beside_of(task) for task in made)
+
+
 def test_the_six_questions_have_a_study():
     assert set(names()) >= {"batching", "code-switching", "encoders", "languages", "scale", "self-supervised"}
 
@@ -90,6 +98,7 @@ def test_an_encoder_that_is_scored_as_it_is_has_one_run(written):
             [STUDY["comparisons"][0] | {"of": ["frist"]}],
             r"names the arm 'frist', did you mean 'first'",
         ),
+        (["scales", "tiny", "beside"], {"xquad": "it was trained on"}, r"beside names the task 'xquad'; .* are none"),
         (["question"], None, r"mine.yaml: .*question"),
     ],
 )
