@@ -13,6 +13,7 @@ from hybrid.runtime.logs import log, warn
 
 SAMPLE = 400  # texts of each language that coverage is measured on
 FEW = 200  # words below which a sample says nothing about a dictionary's direction
+SURE = 0.1  # of the words, from which on they are the dictionary's language and no chance
 
 
 def check_words(switch: WordSwitch, corpora: Sequence[ParallelCorpus]) -> dict[tuple[str, str], float]:
@@ -63,15 +64,22 @@ def _coverage(switch: WordSwitch, lexicon: Lexicon, language: str, words: list[s
 
 
 def _check_direction(lexicon: Lexicon, target: int, language: str, words: list[str], part: float) -> None:
-    """Raise InputError where a dictionary's translations know a language's words better than its own words do."""
+    """Raise InputError where a dictionary's translations know a language's words better than its own words do; warn
+    where both know next to nothing."""
     vocabulary = lexicon.vocabulary(target)
     other = sum(word in vocabulary for word in words) / max(1, len(words))
-    if len(words) >= FEW and other > part:
-        code = lexicon.targets[target]
+    if len(words) < FEW or other < part:
+        return
+    code = lexicon.targets[target]
+    about = (
+        f"{lexicon.first[code]}: the dictionary is named {lexicon.source}-{code}, but of the words of the {language} "
+        f"texts {100 * part:.0f}% are in its first column and {100 * other:.0f}% in its second"
+    )
+    if other < SURE:
+        warn(f"{about}, so it replaces next to nothing; see whether it is of these languages.")
+    elif other > part:
         raise InputError(
-            f"{lexicon.first[code]}: the dictionary is named {lexicon.source}-{code}, but of the words of the "
-            f"{language} texts {100 * part:.0f}% are in its first column and {100 * other:.0f}% in its second, so it "
-            f"leads to {language}; name it {code}-{lexicon.source}, or set data.codeswitch.both_ways."
+            f"{about}, so it leads to {language}; name it {code}-{lexicon.source}, or set data.codeswitch.both_ways."
         )
 
 

@@ -22,9 +22,7 @@ from hybrid.studies.run import commands, locked, log_file, shown
 from hybrid.studies.study import read_study
 from tests.launch import ROOT, environment
 from tests.studies.conftest import LANGUAGES, QUESTIONS, write_result
-from tests.studies.test_studies import STUDY, written  # noqa: F401
-
-TASK = "parallel-paragraphs-sample-heldout"
+from tests.studies.test_studies import STUDY, TASK, written  # noqa: F401
 
 
 def study_file(folder: Path) -> Path:

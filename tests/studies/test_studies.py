@@ -11,6 +11,7 @@ from hybrid.studies.__main__ import main
 from hybrid.studies.jobs import Choice, check_same, resolve, with_tags
 from hybrid.studies.study import names, read_study
 
+TASK = "parallel-paragraphs-sample-heldout"
 STUDY = {
     "question": "Does it?",
     "measures": ["map"],
@@ -18,7 +19,7 @@ STUDY = {
         "first": {"recipe": {"training": {"steps": 3, "warmup_steps": 1}}},
         "second": {"recipe": {"mixture": {"monolingual": 0}}},
     },
-    "comparisons": [{"task": "t", "setting": "s", "measure": "map", "of": ["first"], "against": ["second"]}],
+    "comparisons": [{"task": TASK, "setting": "monolingual", "measure": "map", "of": ["first"], "against": ["second"]}],
     "scales": {"tiny": {"base": ["hybrid/recipes/quickstart.yaml"]}},
 }
 
@@ -98,13 +99,35 @@ def test_an_encoder_that_is_scored_as_it_is_has_one_run(written):
             [STUDY["comparisons"][0] | {"of": ["frist"]}],
             r"names the arm 'frist', did you mean 'first'",
         ),
-        (["scales", "tiny", "beside"], {"xquad": "it was trained on"}, r"beside names the task 'xquad'; .* are none"),
+        (
+            ["scales", "tiny", "beside"],
+            {"xquad": "it was trained on"},
+            r"beside names the task 'xquad', which is not there; there are none",
+        ),
+        (["arms"], ["first", "second"], r"mine.yaml: arms is \['first', 'second'\]; expected a name for each"),
+        (["arms", "a/b"], {}, r"mine.yaml: arms has the name 'a/b'; expected letters"),
         (["question"], None, r"mine.yaml: .*question"),
     ],
 )
 def test_what_a_study_cannot_be_is_refused_with_file_arm_and_key(written, keys, value, sentence):
     with pytest.raises(InputError, match=sentence):
         resolve(written(*keys, to=value), Choice("tiny", Path("runs/any"), 1))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "sentence"),
+    [
+        ("task", "xquad", r"mine.yaml: comparisons\[0\] of scale tiny names the task 'xquad', did you mean 'xquad-r'"),
+        ("setting", "multilingal", r"names the setting 'multilingal', did you mean 'multilingual'"),
+        ("measure", "mapp", r"names the measure 'mapp', did you mean 'map'"),
+    ],
+)
+def test_a_figure_that_no_run_will_have_is_refused_before_any_runs(written, key, value, sentence):
+    asked = STUDY["comparisons"][0] | {"task": "xquad-r-lir", "setting": "multilingual"}
+    scale = STUDY["scales"]["tiny"] | {"tasks": ["xquad-r"]}
+    written("scales", "tiny", to=scale | {"comparisons": [asked]})
+    with pytest.raises(InputError, match=sentence):
+        written("scales", "tiny", to=scale | {"comparisons": [asked | {key: value}]})
 
 
 def test_an_arm_without_an_encoder_asks_for_one(written):
