@@ -18,7 +18,7 @@ from hybrid.runtime.errors import InputError
 from hybrid.studies.jobs import Choice, resolve
 from hybrid.studies.record import journal
 from hybrid.studies.report import read_runs, report
-from hybrid.studies.run import commands, locked, log_file, shown
+from hybrid.studies.run import commands, locked, log_file, print_commands, shown
 from hybrid.studies.study import read_study
 from tests.launch import ROOT, environment
 from tests.studies.conftest import LANGUAGES, QUESTIONS, write_result
@@ -173,6 +173,18 @@ def test_printed_commands_are_those_that_run_and_their_files_resolve_to_the_arm(
     (arguments,) = commands(job, choice, "accelerate_configs/one_process.yaml")
     assert shown(arguments).startswith("accelerate launch --config_file accelerate_configs/one_process.yaml train.py")
     assert Path(arguments[-1]).read_text() == job.config.text
+
+
+def test_a_run_that_cannot_be_started_keeps_no_other_from_being_printed(written, choice, capsys):  # noqa: F811
+    first, second = jobs = resolve(written(), choice)
+    first.folder.mkdir(parents=True)
+    (first.folder / "tracking.jsonl").write_text("")
+    assert print_commands(jobs, choice, "any.yaml") == [first.name]
+    printed = capsys.readouterr()
+    assert [line.rpartition("/")[2] for line in printed.out.splitlines()] == [f"{second.name}.yaml"]
+    assert f"{first.name}: {first.folder}: holds a run without an end" in printed.err
+    assert print_commands([], choice, "any.yaml") == []
+    assert "nothing to print" in capsys.readouterr().err
 
 
 def test_two_commands_never_run_the_same_runs_at_once(choice):
