@@ -31,6 +31,16 @@ def test_sentences_are_those_of_the_item_s_own_translation(tmp_path):
     assert switch.replacements(0, alone, "passage", "en", ARTICLES["Moon"][0][0], 1) == []
 
 
+def test_the_part_of_each_language_s_texts_that_can_be_switched_is_told(tmp_path, capsys):
+    lines = {"en": "A.\nB.\nC.\nD.\n", "de": "A!\nB!\n\n\n", "fr": "\nB?\nC.\n\n"}
+    files = {code: write(tmp_path / f"own.{code}", text) for code, text in lines.items()}
+    config = make_config(tmp_path, {"en": ARTICLES}, codeswitch=CodeSwitchConfig(sentences=True))
+    config.sets = {"own": DatasetConfig(format="bitext", files=files)}
+    CodeSwitch(config, load_corpora(config).train)
+    # C is the same in French, D has no translation.
+    assert "translation of as many sentences: de 100%, en 50%, fr 50%" in capsys.readouterr().out
+
+
 def test_lines_of_aligned_documents_are_switched_one_by_one(tmp_path):
     lines = {"en": "Good day.\nSnow fell. It was cold.\n", "de": "Guten Tag.\nSchnee fiel. Es war kalt.\n"}
     files = {code: write(tmp_path / f"own.{code}", text) for code, text in lines.items()}
