@@ -7,6 +7,7 @@ import pytest
 
 from hybrid.data.codeswitch import CodeSwitch, switched
 from hybrid.data.codeswitch_config import CodeSwitchConfig
+from hybrid.data.codeswitch_show import show
 from hybrid.data.config import DatasetConfig
 from hybrid.data.load import load_corpora
 from tests.data.toy import ARTICLES, TRANSLATED, make_config, write
@@ -85,3 +86,9 @@ def test_a_given_negative_never_becomes_the_answer_in_another_language(tmp_path,
     right, wrong = passages["en"]
     assert switched(right, switch.replacements(0, 0, "passage", "en", right, 5)) == passages["de"][0]
     assert switch.replacements(0, 0, "passage", "en", wrong, 5) == []
+
+
+def test_the_help_of_the_examples_is_their_own(capsys):
+    with pytest.raises(SystemExit):
+        show(["--help"])
+    assert "hybrid.data.codeswitch [--show N]" in capsys.readouterr().out

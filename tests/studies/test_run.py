@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ import yaml
 from mlflow.tracking import MlflowClient
 
 from hybrid.runtime.errors import InputError
+from hybrid.studies.data import data_tables
 from hybrid.studies.jobs import Choice, resolve
 from hybrid.studies.record import journal
 from hybrid.studies.report import read_runs, report
@@ -240,3 +242,17 @@ def test_pauses_between_the_parts_of_a_run_are_no_running_time(tmp_path):
     lines = [json.dumps({"kind": kind, "time": 1000 * time, "values": {"a": "1"}}) for kind, time in events]
     (tmp_path / "tracking.jsonl").write_text("\n".join(lines))
     assert journal(tmp_path) == ({"a": "1"}, 100.0)
+
+
+def test_the_report_counts_what_was_left_out_of_each_training_set_for_each_benchmark(tmp_path):
+    counts = {"id": "3", "question": "2", "passage": "1", "any": "4"}
+    values = {"digest.squad": "d" * 32, "digest.unused": "e" * 32, "train_items/squad": "96", "digest.web": "f" * 32}
+    values |= {f"leakage/xquad-r/squad/{how}": count for how, count in counts.items()}
+    (tmp_path / "tracking.jsonl").write_text(json.dumps({"kind": "params", "time": 0, "values": values}))
+    drawn = [{"dataset": name, "query": "en", "passage": "en"} for name in ("squad", "web")]
+    (tmp_path / "mixture.json").write_text(json.dumps(drawn))
+    table = data_tables({"hybrid": [SimpleNamespace(arm="hybrid", folder=tmp_path)]})
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
+    assert ["squad", "d" * 12, "96", "xquad-r 4 (3 by id, 2 by question, 1 by passage)", "hybrid"] in rows
+    assert ["web", "f" * 12, "-", "held against no set", "hybrid"] in rows
+    assert "unused" not in table
