@@ -65,6 +65,15 @@ def test_beside_every_figure_on_xquad_stands_that_its_articles_were_trained_on(n
     assert all("of its own 240" in scale.beside_of(task) for task in made)
 
 
+@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("scale", ["small", "full"])
+def test_every_question_that_is_scored_is_held_against_the_training_data(name, scale):
+    study = read_study(name)
+    job = resolve(study, Choice(scale, Path("runs/any"), 1, (next(iter(study.arms_at(scale))),), model="some/model"))[0]
+    asked = {task.removesuffix("-closed") for task in job.tasks}
+    assert asked & {"xquad-r", "mlqa-r", "mkqa"} <= job.config.data.leakage.against.keys()
+
+
 def test_the_six_questions_have_a_study():
     assert set(names()) >= {"batching", "code-switching", "encoders", "languages", "scale", "self-supervised"}
 
