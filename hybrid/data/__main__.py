@@ -16,11 +16,15 @@ from hybrid.runtime.logs import bad_input_told, log
 from hybrid.runtime.yaml_files import read_yaml
 
 
-def read_arguments(arguments: list[str]):
-    """Return the data configuration, and the tokenizer's directory or hub id if there is one."""
+def read_arguments(arguments: list[str], command: str = "python -m hybrid.data", about: str | None = __doc__):
+    """Return the data configuration, and the tokenizer's directory or hub id if there is one.
+
+    Args:
+        command, about: what --help names and says.
+    """
     from jsonargparse import ArgumentError, ArgumentParser
 
-    parser = ArgumentParser(prog="python -m hybrid.data", description=__doc__, exit_on_error=False)
+    parser = ArgumentParser(prog=command, description=about, exit_on_error=False)
     parser.add_argument("description", help="A recipe, or a YAML file of its data section alone.")
     parser.add_argument(
         "--tokenizer", type=str | None, help="Directory or hub id; unset takes model.name of the recipe."

@@ -125,7 +125,10 @@ class Builder:
         self.texts.close()
         self.ids.close()
         if not self.rows["item"]:
-            raise InputError(f"{self.report.name}: its files hold no usable row; {'; '.join(self.report.lines())}")
+            causes = "; ".join(self.report.lines()) or "they are empty"
+            raise InputError(
+                f"{self.report.name}: its files hold no usable row; {causes}. Mend or replace them, or take it out."
+            )
         for language in expected:
             if language not in self.languages.numbers:
                 raise InputError(

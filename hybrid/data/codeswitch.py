@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hybrid.data.codeswitch_check import check_words
+from hybrid.data.codeswitch_check import check_sentences, check_words
 from hybrid.data.codeswitch_config import check_sets
 from hybrid.data.codeswitch_sentences import SentenceSwitch
 from hybrid.data.codeswitch_words import Replacement, WordSwitch
@@ -37,6 +37,7 @@ class CodeSwitch:
         if settings.sentences:
             _check_translations(settings.languages, self.corpora)
             self.sentences, self.words = SentenceSwitch(settings, self.corpora), None
+            check_sentences(self.sentences, np.flatnonzero(self.on).tolist(), self.sides)
         else:
             self.sentences, self.words = None, WordSwitch(settings, load_lexicons(settings, config.cache))
             check_words(self.words, [corpus for corpus, on in zip(corpora, self.on, strict=True) if on])

@@ -27,11 +27,7 @@ class SentenceSwitch:
     def __call__(self, corpus: int, item: int, side: str, language: str, text: str, key: int) -> list[Replacement]:
         """Return the replacements of the query or passage of an item in a language."""
         own = self._sentences(text, language)
-        others = [
-            (found, translated)
-            for code, translated in self._translations(self.corpora[corpus], item, side, language, text)
-            if translated != text and len(found := self._sentences(translated, code)) == len(own)
-        ]
+        others = self.others(corpus, item, side, language, text)
         if not others:
             return []
         places = np.arange(len(own))
@@ -44,6 +40,15 @@ class SentenceSwitch:
             start, stop = spans[place]
             found.append((*own[place], translated[start:stop]))
         return found
+
+    def others(self, corpus: int, item: int, side: str, language: str, text: str) -> list[tuple[list[Span], str]]:
+        """Return the translations of an item's text that have as many sentences, each with the places of these."""
+        count = len(self._sentences(text, language))
+        return [
+            (found, translated)
+            for code, translated in self._translations(self.corpora[corpus], item, side, language, text)
+            if translated != text and len(found := self._sentences(translated, code)) == count
+        ]
 
     def _translations(self, corpus: ParallelCorpus, item: int, side: str, own: str, text: str) -> list[tuple[str, str]]:
         """Return (language, translation) of an item's text; none where it is not the item's own but a given negative,

@@ -25,7 +25,7 @@ def show(arguments: list[str]) -> None:
         raise InputError(f"--show is {given.show}; give a number of examples such as 20.")
     if not rest or rest[0].startswith("--"):
         rest = [DEFAULT, *rest]
-    config, _ = read_arguments(rest)
+    config, _ = read_arguments(rest, "python -m hybrid.data.codeswitch [--show N]", __doc__)
     if config.codeswitch is None:
         log("data.codeswitch is not set; showing what data.codeswitch.sentences does, over the items' translations\n")
         config.codeswitch = CodeSwitchConfig(sentences=True)

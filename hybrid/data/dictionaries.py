@@ -49,9 +49,10 @@ def _read_columns(path: str) -> Entries:
         else:
             found.broken.append(f"{path}, line {number}: {line[:60]!r}")
     if len(found.broken) > MOST_BROKEN * number:
+        others = f", and neither are {count} other lines" if (count := len(found.broken) - 1) else ""
         raise InputError(
-            f"{found.broken[0]} is no pair, and neither are {len(found.broken) - 1} other lines; expected a word, one "
-            "space or a tab (a tab where there are phrases), and its translation. Mend the file."
+            f"{found.broken[0]} is no pair{others}, of {number}; expected a word, one space or a tab (a tab where "
+            "there are phrases), and its translation. Mend the file."
         )
     return found
 

@@ -122,19 +122,36 @@ def _seed(place: str, tracking_uri: str | None, dev: bool) -> Seed:
     return Seed(_results(folder, place, dev), _config(training), _points(points) if points else _journal(training))
 
 
-def _results(folder: Path, place: str, dev: bool) -> dict[str, TaskResult]:
-    """Return the results by task below a folder, less those of the encoder before its training, and during it but for
-    `dev`.
-
-    Raises InputError where there are none, or several of one task.
-    """
+def result_places(folder: Path, dev: bool = False) -> dict[str, list[Path]]:
+    """Return the folders of results by task below `folder`, less those of the encoder before its training, and during
+    it but for `dev`."""
     found: dict[str, list[Path]] = {}
     left_out = ("before",) if dev else ("before", "dev")
     for path in sorted(folder.rglob("scores.json")):
         if _stage(path, folder) not in left_out:
             found.setdefault(path.parent.name, []).append(path.parent)
-    whole = {task: [path for path in paths if (path / "per_query.parquet").exists()] for task, paths in found.items()}
-    whole = {task: paths for task, paths in whole.items() if paths}
+    return found
+
+
+def task_folders(folder: Path, given: str, dev: bool = False) -> dict[str, Path]:
+    """Return the one folder of results of each task below `folder`: what evaluate.py gave later stands for what the
+    training gave at its end.
+
+    Args:
+        given: how the user calls the folder, for errors.
+
+    Raises InputError where there are several of one task.
+    """
+    return {task: _one(task, places, folder, given) for task, places in result_places(folder, dev).items()}
+
+
+def _results(folder: Path, place: str, dev: bool) -> dict[str, TaskResult]:
+    """Return the results by task below a folder.
+
+    Raises InputError where there are none, or several of one task.
+    """
+    found = task_folders(folder, place, dev)
+    whole = {task: path for task, path in found.items() if (path / "per_query.parquet").exists()}
     if missing := sorted(found.keys() - whole.keys()):
         warn(f"{place}: {', '.join(missing)} is not compared: its scores are no means over queries.")
     if not whole:
@@ -142,7 +159,7 @@ def _results(folder: Path, place: str, dev: bool) -> dict[str, TaskResult]:
             f"{place}: holds no results (scores.json with per_query.parquet beside it); give a folder that evaluate.py "
             "wrote, or an MLflow run with these files as artifacts (of a training's development split: with --dev)."
         )
-    return {task: TaskResult(_one(task, paths, folder, place)) for task, paths in whole.items()}
+    return {task: TaskResult(path) for task, path in whole.items()}
 
 
 def _one(task: str, places: list[Path], folder: Path, given: str) -> Path:

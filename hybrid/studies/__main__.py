@@ -103,7 +103,7 @@ def show(study: Study, choice: Choice) -> None:
 def run(study: Study, choice: Choice, given: Namespace) -> int:
     """Run or print what is not done, then write the report; returns the exit status."""
     from hybrid.studies.record import Parent
-    from hybrid.studies.run import commands, locked, run_all, shown
+    from hybrid.studies.run import locked, print_commands, run_all
     from hybrid.studies.sample import prepare
 
     accelerate = accelerate_config(given.accelerate)
@@ -115,10 +115,7 @@ def run(study: Study, choice: Choice, given: Namespace) -> int:
         tags = parent.tags()
         jobs = [with_tags(job, tags | {"arm": job.arm}) for job in jobs]
         if given.print_commands:
-            for job in jobs:
-                if not job.done():
-                    log(" && ".join(map(shown, commands(job, choice, accelerate))))
-            return 0
+            return 1 if print_commands(jobs, choice, accelerate) else 0
         failed = run_all(jobs, choice, accelerate, lock)
         if any(job.done() for job in jobs):
             write_report(study, choice, given, parent)

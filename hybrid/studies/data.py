@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from hybrid.evaluation.runs import task_folders
 from hybrid.evaluation.table import markdown, number
 from hybrid.runtime.files import read_json
 from hybrid.studies.jobs import Choice, Job
@@ -76,10 +77,8 @@ def means_table(jobs: Mapping[str, Sequence[Job]], names: Sequence[str]) -> str 
 
 
 def _scores(job: Job) -> Iterable[dict]:
-    """Yield what stands in each scores.json of a run, the encoder before its training left out."""
-    folder = job.folder / "results"
-    paths = sorted(folder.rglob("scores.json"))
-    return (read_json(path) for path in paths if path.relative_to(folder).parts[0] != "before")
+    """Yield what stands in the scores.json of each task of a run, as the comparison reads them: each task once."""
+    return (read_json(path / "scores.json") for path in task_folders(job.folder, str(job.folder), dev=True).values())
 
 
 def languages_of(study: Study, choice: Choice, job: Job) -> set[str]:

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from hybrid.config import Config, read_config
-from hybrid.evaluation.runs import flattened
+from hybrid.evaluation.runs import flattened, result_places
 from hybrid.runtime.errors import InputError
 from hybrid.sampling.config import MixtureError
 from hybrid.studies.study import ROOT, Arm, Scale, Study
@@ -56,10 +56,10 @@ class Job:
         return self.zero_shot or (self.folder / FINISHED).exists()
 
     def unscored(self) -> list[str]:
-        """Return the tasks that have no results yet."""
+        """Return the tasks that have no results yet; those of the encoder before its training are none."""
         from hybrid.evaluation.task import find_task
 
-        scored = {path.parent.name for path in (self.folder / "results").rglob("scores.json")}
+        scored = result_places(self.folder)
         return [task for task in self.tasks if find_task(task).name not in scored]
 
     def done(self) -> bool:

@@ -16,7 +16,7 @@ from hybrid.studies.data import data_tables, languages_of, machine, means_table
 from hybrid.studies.figures import arms_plot
 from hybrid.studies.jobs import Choice, Job, resolve
 from hybrid.studies.languages import consistency_table, seen_table
-from hybrid.studies.study import Comparison, Study
+from hybrid.studies.study import Comparison, Scale, Study
 
 
 @dataclass(frozen=True)
@@ -89,23 +89,39 @@ def _sections(found: Found, answers: Sequence[Answer], rows: Sequence[Row], plot
     study, scale = found.study, found.study.scales[found.choice.scale]
     yield f"# {study.name} ({found.choice.scale})"
     yield f"**Question.** {study.question}"
-    yield f"**Answer.** {_verdict(answers)} {limits(found)}"
+    yield f"**Answer.** {_verdict(answers, scale)} {limits(found)}"
     if answers[1:]:
-        yield "**Beside it.**\n" + "\n".join(f"- {other.sentence()}" for other in answers[1:])
+        yield "**Beside it.**\n" + "\n".join(f"- {_sentence(other, scale)}" for other in answers[1:])
     yield "## What to know of these figures\n\n" + "\n".join(f"- {note}" for note in _notes(found, scale.notes))
     yield f"## Repeat it\n\n```\n{command(found)}\n```\n\n{machine(found.jobs)}"
     yield f"## Data\n\n{data_tables(found.jobs)}"
     yield f"## Arms\n\n{arms_table(study, found.choice)}\n\n{_budget(found)}"
     for place, table in tables(rows):
-        yield f"## {place}\n\nDifferences are from {_baseline(found)}.\n\n{table}"
+        text = _with(f"Differences are from {_baseline(found)}.", scale, place.rpartition("/")[0])
+        yield f"## {place}\n\n{text}\n\n{table}"
     if means := means_table(found.jobs, study.means):
         yield f"## Means without a value for each query\n\n{means}"
     yield from _by_language(found)
-    yield "## Plots\n\n" + "\n".join(f"![{plot.stem}]({plot.parent.name}/{plot.name})" for plot in plots)
+    yield "## Plots\n\n" + "\n".join(_image(plot, found, scale) for plot in plots)
 
 
-def _verdict(answers: Sequence[Answer]) -> str:
-    return f"{answers[0].verdict} {answers[0].sentence()}" if answers else "This scale makes no comparison."
+def _image(plot: Path, found: Found, scale: Scale) -> str:
+    task = next((one.task for one in found.compared if plot.name.startswith(f"{one.task}.")), "")
+    return _with(f"![{plot.stem}]({plot.parent.name}/{plot.name})", scale, task)
+
+
+def _verdict(answers: Sequence[Answer], scale: Scale) -> str:
+    return f"{answers[0].verdict} {_sentence(answers[0], scale)}" if answers else "This scale makes no comparison."
+
+
+def _sentence(found: Answer, scale: Scale) -> str:
+    return _with(found.sentence(), scale, found.comparison.task)
+
+
+def _with(text: str, scale: Scale, task: str) -> str:
+    """Return a text with what the scale says beside every figure of a task."""
+    said = scale.beside_of(task)
+    return f"{text} ({said})" if said else text
 
 
 def limits(found: Found) -> str:
@@ -160,14 +176,19 @@ def _budget(found: Found) -> str:
 
 
 def _by_language(found: Found) -> Iterable[str]:
+    scale = found.study.scales[found.choice.scale]
     for comparison in found.compared:
         having = [recipe for recipe in found.recipes.values() if comparison.task in recipe.tasks]
         about = f"{comparison.task}/{comparison.setting}: {comparison.measure}"
         if found.study.by_language == "seen" and having:
             seen = [languages_of(found.study, found.choice, found.jobs[recipe.name][0]) for recipe in having]
-            yield f"## Seen and unseen languages, {about}\n\n{seen_table(comparison, having, seen)}"
-        if found.study.by_language == "consistency" and comparison.setting == "monolingual" and having:
-            yield f"## Over languages, {about}\n\n{consistency_table(comparison, having)}"
+            title, table = "Seen and unseen languages", seen_table(comparison, having, seen)
+        elif found.study.by_language == "consistency" and comparison.setting == "monolingual" and having:
+            title, table = "Over languages", consistency_table(comparison, having)
+        else:
+            continue
+        said = scale.beside_of(comparison.task)
+        yield "\n\n".join(filter(None, [f"## {title}, {about}", said, table]))
 
 
 def _plots(found: Found, rows: Sequence[Row], folder: Path) -> list[Path]:

@@ -17,7 +17,7 @@ import yaml
 
 from hybrid.runtime.errors import InputError
 from hybrid.runtime.files import atomic_file
-from hybrid.runtime.logs import log
+from hybrid.runtime.logs import log, warn
 from hybrid.studies.jobs import Choice, Job
 from hybrid.studies.study import ROOT
 
@@ -84,6 +84,22 @@ def log_file(job: Job, choice: Choice) -> Path:
 def shown(arguments: Sequence[str]) -> str:
     """Return a command as it can be pasted in the repository's folder."""
     return shlex.join(["accelerate", *arguments])
+
+
+def print_commands(jobs: Sequence[Job], choice: Choice, accelerate: str) -> list[str]:
+    """Print a line for each run that is not done, alone on standard output, and return the names of those that cannot
+    be started: what is wrong with one is told, and keeps no other from being printed."""
+    refused = []
+    left = [job for job in jobs if not job.done()]
+    for job in left:
+        try:
+            log(" && ".join(map(shown, commands(job, choice, accelerate))))
+        except InputError as error:
+            warn(f"{job.name}: {error}")
+            refused.append(job.name)
+    if not left:
+        warn("all runs are done, so there is nothing to print; `report` in place of `run` writes their report.")
+    return refused
 
 
 @contextmanager

@@ -1,5 +1,7 @@
 """What a study file says: a question, arms, scales, and the comparison that answers it."""
 
+import re
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -9,6 +11,7 @@ from hybrid.runtime.yaml_files import read_yaml
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
+LIR = "-lir"
 
 
 @dataclass
@@ -69,11 +72,18 @@ class Scale:
     """Comparisons at this scale, where they are other ones."""
     notes: list[str] = field(default_factory=list)
     """What a reader has to know of the figures: what stands in for what, what was seen in training."""
+    beside: dict[str, str] = field(default_factory=dict)
+    """By task, half a sentence that stands beside each of its figures: what it shares with the training data."""
 
     @property
     def own_data(self) -> bool:
         """Whether the benchmarks lie in a folder that the study makes."""
         return bool(self.sample or self.mlqa_from)
+
+    def beside_of(self, task: str) -> str | None:
+        """Return what has to stand beside each figure of a task, ``TASK: ...``; TASK-lir has the data of TASK."""
+        said = self.beside.get(task) or self.beside.get(task.removesuffix(LIR))
+        return f"{task}: {said}." if said else None
 
 
 @dataclass
@@ -143,17 +153,29 @@ def _study(path: Path, value: Any) -> Study:
     if not isinstance(value, dict):
         raise InputError(f"{path}: holds no keys; expected question, arms, scales, comparisons and measures.")
     _check_keys(path, "", value, Study)
-    for key, kind in (("arms", Arm), ("scales", Scale)):
-        for name, inner in (value.get(key) or {}).items():
-            _check_keys(path, f"{key}.{name}.", inner, kind)
-            for arm, own in (inner.get("arms") or {}).items() if kind is Scale else ():
-                _check_keys(path, f"{key}.{name}.arms.{arm}.", own or {}, Arm)
+    for name, inner in _named(path, "arms", value):
+        _check_keys(path, f"arms.{name}.", inner, Arm)
+    for name, inner in _named(path, "scales", value):
+        _check_keys(path, f"scales.{name}.", inner, Scale)
+        for arm, own in _named(path, f"scales.{name}.arms", inner):
+            _check_keys(path, f"scales.{name}.arms.{arm}.", own or {}, Arm)
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(Study, skip={"path"})
     try:
         return Study(**parser.instantiate(parser.parse_object(value)).as_dict())
     except ArgumentError as error:
         raise InputError(f"{path}: {sentence(error, parser)}") from error
+
+
+def _named(path: Path, place: str, holder: dict[str, Any]) -> Iterable[tuple[str, Any]]:
+    """Return what stands by name under the last key of `place`; the names become folders and columns."""
+    value = holder.get(place.rpartition(".")[2]) or {}
+    if not isinstance(value, dict):
+        raise InputError(f"{path}: {place} is {value!r}; expected a name for each, such as hybrid-50: {{recipe: ...}}.")
+    for name in value:
+        if not re.fullmatch(r"[\w.-]+", str(name)):
+            raise InputError(f"{path}: {place} has the name {name!r}; expected letters, digits, '.', '_' and '-'.")
+    return value.items()
 
 
 def _check_keys(path: Path, place: str, value: Any, kind: type) -> None:
@@ -170,13 +192,30 @@ def _check_keys(path: Path, place: str, value: Any, kind: type) -> None:
 
 
 def _check(study: Study) -> None:
-    """Raise InputError where a comparison names an arm that a scale has not."""
-    for scale in study.scales:
+    """Raise InputError where a comparison, or `beside`, names what its scale has not: an arm, a task or a figure."""
+    from hybrid.evaluation.task import find_task
+
+    for scale, settings in study.scales.items():
+        tasks = {(found := find_task(task)).name: found for task in settings.tasks}
+        for task in settings.beside:
+            _check_name(f"{study.path}: scales.{scale}.beside", "the task", task, tasks)
         arms = study.arms_at(scale)
         for number, comparison in enumerate(study.comparisons_at(scale)):
+            place = f"{study.path}: comparisons[{number}] of scale {scale}"
             for arm in (*comparison.of, *comparison.against):
-                if arm not in arms:
-                    raise InputError(
-                        f"{study.path}: comparisons[{number}] names the arm {arm!r}{nearest(arm, arms)}, which scale "
-                        f"{scale} has not; it has {', '.join(arms)}."
-                    )
+                _check_name(place, "the arm", arm, arms)
+            # The task dev is the data's own; a scale without tasks is scored by hand.
+            if tasks and comparison.task != "dev":
+                task = comparison.task.removesuffix(LIR)
+                _check_name(place, "the task", task, tasks)
+                known = {setting.name: setting.measures for setting in tasks[task].settings}
+                _check_name(place, "the setting", comparison.setting, known)
+                _check_name(place, "the measure", comparison.measure, known[comparison.setting])
+
+
+def _check_name(place: str, kind: str, name: str, known: Collection[str]) -> None:
+    if name not in known:
+        raise InputError(
+            f"{place} names {kind} {name!r}{nearest(name, known)}, which is not there; there are "
+            f"{', '.join(known) or 'none'}."
+        )

@@ -224,6 +224,19 @@ def test_a_dictionary_in_the_wrong_direction_is_refused_with_its_line_and_langua
         collator(tmp_path, tokenizer, corpora, settings)
 
 
+def test_a_dictionary_that_knows_the_texts_in_neither_direction_is_told_and_not_said_to_be_turned_around(
+    tmp_path, tokenizer, capsys
+):
+    facts = " ".join(f"The bridge was built in {n} and the river was cold." for n in range(40))
+    config = make_config(tmp_path, {"fr": {"A": [(facts, [("1", "When was it built?", "cold")])]}})
+    corpora = load_corpora(config).train
+    path = dictionary(tmp_path, "x.tsv", {"zwei": "cold"})  # one word in twelve, as chance has it
+    collator(tmp_path, tokenizer, corpora, replace(config, codeswitch=CodeSwitchConfig({"fr-sv": path})))
+    told = capsys.readouterr().err
+    assert "x.tsv, line 1: 'zwei', 'cold': the dictionary is named fr-sv" in told
+    assert "replaces next to nothing" in told
+
+
 def test_coverage_is_told_for_each_pair_of_languages(tmp_path, data, tokenizer, capsys):
     corpora, config = data
     collator(tmp_path, tokenizer, corpora, english(corpora, config, tmp_path))

@@ -7,6 +7,7 @@ import pytest
 
 from hybrid.data.codeswitch import CodeSwitch, switched
 from hybrid.data.codeswitch_config import CodeSwitchConfig
+from hybrid.data.codeswitch_show import show
 from hybrid.data.config import DatasetConfig
 from hybrid.data.load import load_corpora
 from tests.data.toy import ARTICLES, TRANSLATED, make_config, write
@@ -29,6 +30,16 @@ def test_sentences_are_those_of_the_item_s_own_translation(tmp_path):
     assert len(seen) == 8
     alone = [corpus.item_name(item) for item in range(len(corpus))].index("m1")
     assert switch.replacements(0, alone, "passage", "en", ARTICLES["Moon"][0][0], 1) == []
+
+
+def test_the_part_of_each_language_s_texts_that_can_be_switched_is_told(tmp_path, capsys):
+    lines = {"en": "A.\nB.\nC.\nD.\n", "de": "A!\nB!\n\n\n", "fr": "\nB?\nC.\n\n"}
+    files = {code: write(tmp_path / f"own.{code}", text) for code, text in lines.items()}
+    config = make_config(tmp_path, {"en": ARTICLES}, codeswitch=CodeSwitchConfig(sentences=True))
+    config.sets = {"own": DatasetConfig(format="bitext", files=files)}
+    CodeSwitch(config, load_corpora(config).train)
+    # C is the same in French, D has no translation.
+    assert "translation of as many sentences: de 100%, en 50%, fr 50%" in capsys.readouterr().out
 
 
 def test_lines_of_aligned_documents_are_switched_one_by_one(tmp_path):
@@ -75,3 +86,9 @@ def test_a_given_negative_never_becomes_the_answer_in_another_language(tmp_path,
     right, wrong = passages["en"]
     assert switched(right, switch.replacements(0, 0, "passage", "en", right, 5)) == passages["de"][0]
     assert switch.replacements(0, 0, "passage", "en", wrong, 5) == []
+
+
+def test_the_help_of_the_examples_is_their_own(capsys):
+    with pytest.raises(SystemExit):
+        show(["--help"])
+    assert "hybrid.data.codeswitch [--show N]" in capsys.readouterr().out

@@ -63,6 +63,8 @@ def test_empty_and_over_long_lines_are_left_out_counted_and_told(tmp_path, capsy
 def test_text_of_nothing_but_such_lines_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"hold no usable row; .*over-long line"):
         load_corpora(config(tmp_path, {"en": "x" * 50 + "\n"}, format="lines", max_characters=20))
+    with pytest.raises(InputError, match=r"hold no usable row; they are empty. Mend or replace them"):
+        load_corpora(config(tmp_path, {"en": ""}, format="lines"))
 
 
 def test_an_empty_line_of_bitext_leaves_the_item_without_that_language(tmp_path):

@@ -136,6 +136,17 @@ def test_seen_and_unseen_query_languages_are_told_apart(arm):
     assert cells == ["new", "de", "1.0000 (1.0000 to 1.0000)", "0.5000 (0.5000 to 0.5000)"]
 
 
+def test_a_run_that_was_scored_again_counts_once_in_the_means_with_its_later_scores(tmp_path):
+    jobs = {"new": [SimpleNamespace(arm="new", folder=tmp_path / f"s{seed}") for seed in (0, 1)]}
+    for seed, job in enumerate(jobs["new"]):
+        for stage, figure in (("after", 0.25), ("model-1", 0.75))[: 2 - seed]:
+            folder = job.folder / "results" / stage / "toy"
+            write_result(folder, GOOD)
+            text = (folder / "scores.json").read_text()
+            (folder / "scores.json").write_text(text.replace("0.25", str(figure)))
+    assert "| 0.5000 |" in means_table(jobs, ["accuracy_some"]).splitlines()[-1]
+
+
 def test_measures_without_values_for_each_query_are_shown_as_the_mean_over_seeds(tmp_path):
     jobs = {"new": [SimpleNamespace(arm="new", folder=tmp_path / f"s{seed}") for seed in (0, 1)]}
     for seed, job in enumerate(jobs["new"]):

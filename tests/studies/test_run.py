@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,16 +16,15 @@ import yaml
 from mlflow.tracking import MlflowClient
 
 from hybrid.runtime.errors import InputError
+from hybrid.studies.data import data_tables
 from hybrid.studies.jobs import Choice, resolve
 from hybrid.studies.record import journal
-from hybrid.studies.report import read_runs
-from hybrid.studies.run import commands, locked, log_file, shown
+from hybrid.studies.report import read_runs, report
+from hybrid.studies.run import commands, locked, log_file, print_commands, shown
 from hybrid.studies.study import read_study
 from tests.launch import ROOT, environment
 from tests.studies.conftest import LANGUAGES, QUESTIONS, write_result
-from tests.studies.test_studies import STUDY, written  # noqa: F401
-
-TASK = "parallel-paragraphs-sample-heldout"
+from tests.studies.test_studies import STUDY, TASK, written  # noqa: F401
 
 
 def study_file(folder: Path) -> Path:
@@ -138,6 +138,15 @@ def test_a_finished_training_without_a_tasks_scores_is_only_scored(job, choice):
     assert commands(job, choice, "any.yaml") == []
 
 
+def test_scores_of_the_encoder_before_its_training_are_no_scores_of_the_run(job, choice):
+    write_result(job.folder / "results" / "before" / TASK, np.ones((QUESTIONS, len(LANGUAGES)), int), TASK)
+    (job.folder / "finished.json").write_text("{}")
+    assert (job.unscored(), job.done()) == (job.tasks, False)
+    assert "evaluate.py" in commands(job, choice, "any.yaml")[0]
+    write_result(job.folder / "results" / "model-1" / TASK, np.ones((QUESTIONS, len(LANGUAGES)), int), TASK)
+    assert job.done()
+
+
 def test_a_study_reads_its_arms_on_the_articles_that_were_held_out(written, choice):  # noqa: F811
     study = written("scales", "tiny", "tasks", to=["parallel-paragraphs:sample/heldout.*.json"])
     for each in resolve(study, choice):
@@ -148,10 +157,36 @@ def test_a_study_reads_its_arms_on_the_articles_that_were_held_out(written, choi
     assert {frozenset(arm.tasks) for arm in read_runs(study, choice).recipes.values()} == {frozenset({TASK, "dev"})}
 
 
+def test_what_a_task_shares_with_the_training_data_stands_beside_each_of_its_figures(written, choice, tmp_path):  # noqa: F811
+    asked = {"task": TASK, "setting": "monolingual", "measure": "map", "of": ["first"], "against": ["second"]}
+    scale = STUDY["scales"]["tiny"] | {"tasks": ["parallel-paragraphs:sample/heldout.*.json"], "comparisons": [asked]}
+    study = written("scales", "tiny", to=scale | {"beside": {TASK: "its passages were trained on"}})
+    assert study.scales["tiny"].beside_of(f"{TASK}-lir") == f"{TASK}-lir: its passages were trained on."
+    for each in resolve(study, choice):
+        write_result(each.folder / "results" / TASK, np.ones((QUESTIONS, len(LANGUAGES)), int), TASK)
+        (each.folder / "finished.json").write_text("{}")
+    lines = report(study, choice, tmp_path / "reports")[0].read_text().splitlines()
+    figures = [line for line in lines if re.search(r"On \S+, monolingual|^!\[|^Differences", line)]
+    assert len(figures) >= 3, "answer, table and plots"
+    assert all(f"({TASK}: its passages were trained on.)" in line for line in figures)
+
+
 def test_printed_commands_are_those_that_run_and_their_files_resolve_to_the_arm(job, choice):
     (arguments,) = commands(job, choice, "accelerate_configs/one_process.yaml")
     assert shown(arguments).startswith("accelerate launch --config_file accelerate_configs/one_process.yaml train.py")
     assert Path(arguments[-1]).read_text() == job.config.text
+
+
+def test_a_run_that_cannot_be_started_keeps_no_other_from_being_printed(written, choice, capsys):  # noqa: F811
+    first, second = jobs = resolve(written(), choice)
+    first.folder.mkdir(parents=True)
+    (first.folder / "tracking.jsonl").write_text("")
+    assert print_commands(jobs, choice, "any.yaml") == [first.name]
+    printed = capsys.readouterr()
+    assert [line.rpartition("/")[2] for line in printed.out.splitlines()] == [f"{second.name}.yaml"]
+    assert f"{first.name}: {first.folder}: holds a run without an end" in printed.err
+    assert print_commands([], choice, "any.yaml") == []
+    assert "nothing to print" in capsys.readouterr().err
 
 
 def test_two_commands_never_run_the_same_runs_at_once(choice):
@@ -169,7 +204,7 @@ COMMAND = """
 import signal, sys
 from pathlib import Path
 from hybrid.studies.jobs import Choice
-from hybrid.studies.report import read_runs
+from hybrid.studies.report import read_runs, report
 from hybrid.studies.run import launched, locked
 for number in (signal.SIGTERM, signal.SIGINT):  # a shell that starts jobs behind it ignores SIGINT for them
     signal.signal(number, signal.default_int_handler)
@@ -207,3 +242,17 @@ def test_pauses_between_the_parts_of_a_run_are_no_running_time(tmp_path):
     lines = [json.dumps({"kind": kind, "time": 1000 * time, "values": {"a": "1"}}) for kind, time in events]
     (tmp_path / "tracking.jsonl").write_text("\n".join(lines))
     assert journal(tmp_path) == ({"a": "1"}, 100.0)
+
+
+def test_the_report_counts_what_was_left_out_of_each_training_set_for_each_benchmark(tmp_path):
+    counts = {"id": "3", "question": "2", "passage": "1", "any": "4"}
+    values = {"digest.squad": "d" * 32, "digest.unused": "e" * 32, "train_items/squad": "96", "digest.web": "f" * 32}
+    values |= {f"leakage/xquad-r/squad/{how}": count for how, count in counts.items()}
+    (tmp_path / "tracking.jsonl").write_text(json.dumps({"kind": "params", "time": 0, "values": values}))
+    drawn = [{"dataset": name, "query": "en", "passage": "en"} for name in ("squad", "web")]
+    (tmp_path / "mixture.json").write_text(json.dumps(drawn))
+    table = data_tables({"hybrid": [SimpleNamespace(arm="hybrid", folder=tmp_path)]})
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
+    assert ["squad", "d" * 12, "96", "xquad-r 4 (3 by id, 2 by question, 1 by passage)", "hybrid"] in rows
+    assert ["web", "f" * 12, "-", "held against no set", "hybrid"] in rows
+    assert "unused" not in table

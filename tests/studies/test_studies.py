@@ -11,6 +11,7 @@ from hybrid.studies.__main__ import main
 from hybrid.studies.jobs import Choice, check_same, resolve, with_tags
 from hybrid.studies.study import names, read_study
 
+TASK = "parallel-paragraphs-sample-heldout"
 STUDY = {
     "question": "Does it?",
     "measures": ["map"],
@@ -18,7 +19,7 @@ STUDY = {
         "first": {"recipe": {"training": {"steps": 3, "warmup_steps": 1}}},
         "second": {"recipe": {"mixture": {"monolingual": 0}}},
     },
-    "comparisons": [{"task": "t", "setting": "s", "measure": "map", "of": ["first"], "against": ["second"]}],
+    "comparisons": [{"task": TASK, "setting": "monolingual", "measure": "map", "of": ["first"], "against": ["second"]}],
     "scales": {"tiny": {"base": ["hybrid/recipes/quickstart.yaml"]}},
 }
 
@@ -56,6 +57,23 @@ def test_every_arm_of_every_scale_is_a_valid_recipe_scored_on_known_tasks(name):
         assert asked <= known, scale
 
 
+@pytest.mark.parametrize("name", names())
+def test_beside_every_figure_on_xquad_stands_that_its_articles_were_trained_on(name):
+    scale = read_study(name).scales["small"]
+    made = [find_task(task).name for task in scale.tasks if task in ("xquad-r", "mlqa")]
+    assert made
+    assert all("of its own 240" in scale.beside_of(task) for task in made)
+
+
+@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("scale", ["small", "full"])
+def test_every_question_that_is_scored_is_held_against_the_training_data(name, scale):
+    study = read_study(name)
+    job = resolve(study, Choice(scale, Path("runs/any"), 1, (next(iter(study.arms_at(scale))),), model="some/model"))[0]
+    asked = {task.removesuffix("-closed") for task in job.tasks}
+    assert asked & {"xquad-r", "mlqa-r", "mkqa"} <= job.config.data.leakage.against.keys()
+
+
 def test_the_six_questions_have_a_study():
     assert set(names()) >= {"batching", "code-switching", "encoders", "languages", "scale", "self-supervised"}
 
@@ -90,12 +108,35 @@ def test_an_encoder_that_is_scored_as_it_is_has_one_run(written):
             [STUDY["comparisons"][0] | {"of": ["frist"]}],
             r"names the arm 'frist', did you mean 'first'",
         ),
+        (
+            ["scales", "tiny", "beside"],
+            {"xquad": "it was trained on"},
+            r"beside names the task 'xquad', which is not there; there are none",
+        ),
+        (["arms"], ["first", "second"], r"mine.yaml: arms is \['first', 'second'\]; expected a name for each"),
+        (["arms", "a/b"], {}, r"mine.yaml: arms has the name 'a/b'; expected letters"),
         (["question"], None, r"mine.yaml: .*question"),
     ],
 )
 def test_what_a_study_cannot_be_is_refused_with_file_arm_and_key(written, keys, value, sentence):
     with pytest.raises(InputError, match=sentence):
         resolve(written(*keys, to=value), Choice("tiny", Path("runs/any"), 1))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "sentence"),
+    [
+        ("task", "xquad", r"mine.yaml: comparisons\[0\] of scale tiny names the task 'xquad', did you mean 'xquad-r'"),
+        ("setting", "multilingal", r"names the setting 'multilingal', did you mean 'multilingual'"),
+        ("measure", "mapp", r"names the measure 'mapp', did you mean 'map'"),
+    ],
+)
+def test_a_figure_that_no_run_will_have_is_refused_before_any_runs(written, key, value, sentence):
+    asked = STUDY["comparisons"][0] | {"task": "xquad-r-lir", "setting": "multilingual"}
+    scale = STUDY["scales"]["tiny"] | {"tasks": ["xquad-r"]}
+    written("scales", "tiny", to=scale | {"comparisons": [asked]})
+    with pytest.raises(InputError, match=sentence):
+        written("scales", "tiny", to=scale | {"comparisons": [asked | {key: value}]})
 
 
 def test_an_arm_without_an_encoder_asks_for_one(written):
