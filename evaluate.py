@@ -31,6 +31,7 @@ from hybrid.runtime.launch import start
 from hybrid.runtime.logs import bad_input_told, log
 from hybrid.runtime.processes import Interrupted, barrier, no_boundaries, stop_reason
 from hybrid.runtime.tracking import Tracker, TrackingConfig
+from hybrid.training.tags import tags_beside
 
 
 def read_arguments(arguments: list[str] | None = None) -> Namespace:
@@ -84,7 +85,8 @@ def evaluate_target(target: Target, tasks: list[LoadedTask], arguments: Namespac
     if not target.run:
         about = computed_with(encoder, arguments.evaluation.encoding.precision)
         about = {key: about[key] for key in ("device", "processes", "precision", "git")}
-        tracker.tags({"job": "evaluate", "model": target.path, "model_digest": digest, **about})
+        trained = tags_beside(target.path)
+        tracker.tags({"job": "evaluate", "model": target.path, "model_digest": digest, **trained, **about})
     try:
         metrics = evaluate_encoder(encoder, tasks, folder, arguments.evaluation, digest)
     except Interrupted:
