@@ -328,7 +328,8 @@ def test_only_the_languages_that_are_named_are_mined(tmp_path, form):
     for code in ("de", "en", "fi"):
         answer = {"text": code, "answer_start": 0}
         question = {"id": "q", "question": f"{code} what?", "answers": [answer]}
-        content = {"data": [{"title": "a", "paragraphs": [{"context": f"{code} says so.", "qas": [question]}]}]}
+        paragraph = {"context": f"{code} says so.", "qas": [question], "sentence_breaks": [[0, 11]]}
+        content = {"data": [{"title": "a", "paragraphs": [paragraph]}]}
         (tmp_path / f"dev.{code}.json").write_text(json.dumps(content))
     files = str(tmp_path / "dev.{language}.json")
 
@@ -339,6 +340,31 @@ def test_only_the_languages_that_are_named_are_mined(tmp_path, form):
     assert languages(["fi", "en"]) == ("en", "fi")
     with pytest.raises(InputError, match=r"languages names 'sv', but --dataset.files has de, en, fi"):
         languages(["de", "sv"])
+
+
+@pytest.mark.parametrize("by_language", [False, True])
+def test_files_in_lareqas_form_are_read_as_such_and_all_their_paragraphs_are_candidates(tmp_path, by_language):
+    question = {"id": "q", "question": "what?", "answers": [{"text": "One", "answer_start": 0}]}
+    breaks = [[0, 4], [5, 9]]
+    content = [
+        {"context": "One. Two.", "sentence_breaks": breaks, "qas": [question]},
+        {"context": "Six. Ten.", "sentence_breaks": breaks, "qas": []},
+    ]
+    path = tmp_path / "dev.en.json"
+    files = {"en": str(path)} if by_language else str(tmp_path / "dev.{language}.json")
+    config = DatasetConfig(format="lareqa", files=files)
+    path.write_text(json.dumps({"data": [{"title": "a", "paragraphs": content}]}))
+    assert list(read_asked(config).collection.documents.texts) == ["One. Two.", "Six. Ten."]
+    del content[1]["sentence_breaks"]
+    path.write_text(json.dumps({"data": [{"title": "a", "paragraphs": content}]}))
+    with pytest.raises(InputError, match='"sentence_breaks" of paragraph 1'):
+        read_asked(config)
+
+
+@pytest.mark.parametrize("key", ["max_items", "max_length"])
+def test_settings_of_a_data_set_that_hold_in_training_alone_are_refused_before_files_are_read(key):
+    with pytest.raises(InputError, match=rf"--dataset.{key} is 5, which mining does not follow; remove it"):
+        read_asked(data_set("nowhere.{language}.json", DatasetConfig(**{key: 5})))
 
 
 def test_a_data_set_that_cannot_be_mined_is_refused():
