@@ -69,7 +69,7 @@ def evaluate(arguments: Namespace) -> None:
         targets += run_targets(run, arguments.tracking.uri, Path(arguments.out_dir) / "models")
     check_models([target.path for target in targets], arguments.encoder)
     # After the start: only the main rank tells what is wrong with files.
-    tasks = load_tasks(arguments.tasks, arguments.data_dir)
+    tasks = load_tasks(arguments.tasks, arguments.data_dir, arguments.evaluation.lir)
     for target in targets:
         evaluate_target(target, tasks, arguments, accelerator.device)
 

@@ -56,9 +56,22 @@ def find_tasks(names: list[str], data_dir: str | Path) -> list[Task]:
     return tasks
 
 
-def load_tasks(names: list[str], data_dir: str | Path) -> list[LoadedTask]:
-    """Read tasks by name; raises InputError as `find_tasks` does, before anything is read."""
-    return [loaded_task(task, load(task, data_dir)) for task in find_tasks(names, data_dir)]
+def load_tasks(names: list[str], data_dir: str | Path, lir: int = 0) -> list[LoadedTask]:
+    """Read tasks by name; raises InputError as `find_tasks` does, before anything is read.
+
+    Args:
+        lir: as in `EvaluationConfig`; a task that is called as another's treated scores is refused.
+    """
+    tasks = [loaded_task(task, load(task, data_dir)) for task in find_tasks(names, data_dir)]
+    names = {loaded.task.name for loaded in tasks}
+    for loaded in tasks:
+        if lir and isinstance(loaded.collection, Collection) and (name := treated_name(loaded.task.name)) in names:
+            raise InputError(
+                f"--tasks: with evaluation.lir the treated scores of {loaded.task.name} would lie in one folder with "
+                f"the task {name}; score the two in calls of their own with another --out_dir each, or give one of the "
+                "places another name."
+            )
+    return tasks
 
 
 def _refuse_repeated(tasks: list[Task], given: list[str]) -> None:
@@ -161,7 +174,12 @@ def _lir_texts(collection: Collection | Scored, config: EvaluationConfig) -> dic
 
 def _treated(folder: Path) -> Path:
     """Return the folder of a task's scores after language information removal."""
-    return folder.with_name(f"{folder.name}-lir")
+    return folder.with_name(treated_name(folder.name))
+
+
+def treated_name(task: str) -> str:
+    """Return what a task's scores after language information removal are called."""
+    return f"{task}-lir"
 
 
 def _evaluate_task(
