@@ -17,6 +17,7 @@ from hybrid.evaluation.lir import Removed, check_passages, fitted, read_texts
 from hybrid.evaluation.reading import reader_key
 from hybrid.evaluation.report import (
     language_shares,
+    setting_bias,
     setting_scores,
     write_bars,
     write_heat_map,
@@ -35,7 +36,7 @@ from hybrid.runtime.logs import log, warn
 from hybrid.runtime.processes import barrier, is_main
 
 # Changes when the same embeddings would give other scores or files than before: results made by older code are redone.
-_VERSION = 4
+_VERSION = 5
 
 
 @dataclass(frozen=True)
@@ -276,6 +277,7 @@ def score(
     pieces = clear_pieces(folder, run_depth)
     ranking = rank_pools(collection, queries_BD, documents_ND, task.settings, pieces, run_depth, TOP)
     entries = ranking.entries
+    bias = {setting.name: setting_bias(entries, collection, setting) for setting in task.settings}
     scores = {
         "task": task.name,
         "revision": loaded.digest,
@@ -286,7 +288,7 @@ def score(
         "tie_rule": "equal float32 scores: the larger document id, as bytes, first",
         "run_depth": {setting.name: min(setting.depth, run_depth) for setting in task.settings},
         "settings": {
-            setting.name: setting_scores(entries, collection, setting)
+            setting.name: setting_scores(entries, collection, setting, bias[setting.name])
             | {"languages": language_shares(ranking, collection, setting)}
             for setting in task.settings
         },
@@ -298,7 +300,7 @@ def score(
             for setting in task.settings:
                 write_setting(folder, entries, collection, setting)
             pieces.rmdir()
-        write_per_query(folder / "per_query.parquet", entries, collection, task.settings)
+        write_per_query(folder / "per_query.parquet", entries, collection, task.settings, bias)
         for setting in task.settings:
             if shares := scores["settings"][setting.name]["languages"]:
                 write_bars(folder / f"{setting.name}.languages.png", shares, f"{task.name}: {setting.name}")

@@ -328,7 +328,7 @@ def test_a_report_is_logged_on_request_with_its_files_and_differences(folders, m
         (["good", "poor", "--baseline", "god"], "did you mean 'good'"),
         (["good", "empty"], "holds no results"),
         (["good", "other"], "was scored on different data"),
-        (["good", "--measures", "bleu"], "share no task with one of the measures"),
+        (["good", "--measures", "bleu"], "'bleu' has no value in any of the runs; they have"),
     ],
 )
 def test_bad_input_is_told_in_one_sentence(folders, capsys, monkeypatch, arguments, message):
