@@ -124,7 +124,9 @@ def tell_short(mined: Mined, count: int) -> None:
     if short := mined.fewer(count):
         warn(
             f"{short} of {len(mined.negatives)} questions have fewer than {count} negatives, {mined.fewer(1)} have "
-            f"none; what became of their candidates: {dict(mined.counts)}. A larger mining.last_rank finds more."
+            f"none; what became of their candidates: {dict(mined.counts)}. Of {mined.beneath} questions nothing in the "
+            "window is far enough below their own passage. A larger mining.last_rank finds more; so does a margin "
+            "below 0 (with a ratio above 1), which lets passages above it in."
         )
 
 
@@ -135,6 +137,7 @@ def write_histogram(out: Path, mined: Mined, config: MiningConfig) -> None:
         "all": len(mined.negatives),
         "fewer negatives than asked for": mined.fewer(config.count),
         "no negative": mined.fewer(1),
+        "nothing in the window far enough below the positive": mined.beneath,
     }
     told = {"kept by rank": heights, "candidates": dict(mined.counts), "questions": questions}
     write_json(out.with_suffix(".mined.json"), told)

@@ -156,13 +156,42 @@ def test_a_positive_outside_the_window_is_held_against_its_own_score(pool):
         assert kept
 
 
+def test_a_question_whose_passage_ranks_below_the_window_has_no_negative_unless_the_margin_lets_it_and_is_counted(pool):
+    collection, answers, found, scores = pool
+    without = Found(np.array([[row for row in line if row % 6 != 4] for line in found.rows]), found.scores[:, :10])
+    scores[4] = 0.3
+    mined = choose(collection, answers, without, scores, MiningConfig(last_rank=10, count=10))
+    assert (mined.negatives[4], mined.beneath) == ([], 1)
+    assert choose(collection, answers, without, scores, MiningConfig(last_rank=4, margin=0.1)).beneath == 12
+    assert choose(collection, answers, without, scores, MiningConfig(last_rank=6, margin=0.1)).beneath == 1
+    free = choose(collection, answers, without, scores, MiningConfig(last_rank=10, count=10, margin=-2, ratio=9))
+    assert len(free.negatives[4]) == 10
+    assert free.beneath == 0
+
+
+@pytest.mark.parametrize("positive", [0.5, -0.5])
+def test_the_relative_margin_is_a_part_of_the_scores_size_whatever_its_sign(pool, positive):
+    collection, answers, _, scores = pool
+    line = np.full(12, positive, np.float32) - np.linspace(0.005, 0.115, 12, dtype=np.float32)
+    found = Found(np.tile(np.arange(12), (12, 1)), np.tile(line, (12, 1)))
+    scores[:] = positive
+    for query, kept in enumerate(
+        choose(collection, answers, found, scores, MiningConfig(ratio=0.9, count=12)).negatives
+    ):
+        # Those more than a tenth of 0.5 below, less the question's own and one with its answer.
+        own = {query % 6, query % 6 + 6} | ({2, 8} if query % 6 == 0 else set())
+        assert kept == [row for row in range(5, 12) if row not in own]
+
+
 def test_questions_with_fewer_negatives_than_asked_for_are_told(encoder, tmp_path, capsys):
     settings = [EncodingConfig(precision="fp32"), SearchConfig(device="cpu")]
     mined = mine(encoder, from_paragraphs(paragraphs()), tmp_path / "pairs.jsonl", MiningConfig(last_rank=2), *settings)
     none = sum(not kept for kept in mined.negatives)
     assert f"12 of 12 questions have fewer than 8 negatives, {none} have none" in capsys.readouterr().err
     told = json.loads((tmp_path / "pairs.mined.json").read_text())["questions"]
-    assert told == {"all": 12, "fewer negatives than asked for": 12, "no negative": none}
+    assert told == {"all": 12, "fewer negatives than asked for": 12, "no negative": none} | {
+        "nothing in the window far enough below the positive": mined.beneath
+    }
 
 
 def test_a_window_that_is_none_and_a_filter_that_reads_too_little_are_refused():
