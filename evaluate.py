@@ -10,7 +10,8 @@ from typing import NoReturn
 from jsonargparse import ArgumentParser, Namespace
 
 from hybrid.evaluation.config import EvaluationConfig
-from hybrid.evaluation.evaluator import LoadedTask, evaluate_encoder, find_tasks, load_tasks
+from hybrid.evaluation.evaluator import evaluate_encoder
+from hybrid.evaluation.loading import LoadedTask, find_tasks, load_tasks
 from hybrid.evaluation.reading import check_reader
 from hybrid.evaluation.results import (
     check_models,

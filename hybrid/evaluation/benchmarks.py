@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from hybrid.evaluation.config import BenchmarkConfig
-from hybrid.evaluation.evaluator import LoadedTask, evaluate_encoder, load_tasks
+from hybrid.evaluation.evaluator import evaluate_encoder
+from hybrid.evaluation.loading import LoadedTask, load_tasks
 from hybrid.runtime.errors import InputError, nearest
 
 

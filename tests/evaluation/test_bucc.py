@@ -8,7 +8,8 @@ from pyarrow import parquet
 
 from hybrid.evaluation.comparable import applied_scores, correct, f1_above, threshold
 from hybrid.evaluation.config import EncodingConfig, EvaluationConfig, SearchConfig
-from hybrid.evaluation.evaluator import evaluate_encoder, load_tasks
+from hybrid.evaluation.evaluator import evaluate_encoder
+from hybrid.evaluation.loading import load_tasks
 from hybrid.evaluation.margin import Pairs, Split, mined, neighbours, side
 from hybrid.evaluation.vectors import Vectors
 from hybrid.runtime.errors import InputError

@@ -11,7 +11,8 @@ from mlflow import MlflowClient
 from pyarrow import parquet
 
 from hybrid.evaluation.compare import compare, config_table, main
-from hybrid.evaluation.evaluator import loaded_task, score
+from hybrid.evaluation.evaluator import score
+from hybrid.evaluation.loading import loaded_task
 from hybrid.evaluation.passages import passage_collection
 from hybrid.evaluation.runs import read_recipe
 from hybrid.evaluation.statistics import combined, difference, holm, interval, mean, values

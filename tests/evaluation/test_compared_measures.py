@@ -8,7 +8,8 @@ from pyarrow import parquet
 
 from hybrid.evaluation.bitext import Bitext, score_bitext
 from hybrid.evaluation.compare import main
-from hybrid.evaluation.evaluator import loaded_task, score
+from hybrid.evaluation.evaluator import score
+from hybrid.evaluation.loading import loaded_task
 from hybrid.evaluation.runs import read_recipe
 from hybrid.evaluation.statistics import mean
 from hybrid.evaluation.task import THREE_SETTINGS, Task

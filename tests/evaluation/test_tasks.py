@@ -15,7 +15,8 @@ from hybrid.evaluation.collection import check
 from hybrid.evaluation.comparable import Comparable
 from hybrid.evaluation.config import EncodingConfig, EvaluationConfig
 from hybrid.evaluation.encoding import encode
-from hybrid.evaluation.evaluator import evaluate_encoder, load_tasks, loaded_task, result_key
+from hybrid.evaluation.evaluator import evaluate_encoder, result_key
+from hybrid.evaluation.loading import load_tasks, loaded_task
 from hybrid.evaluation.margin import Split, side
 from hybrid.evaluation.passages import passage_collection
 from hybrid.evaluation.task import THREE_SETTINGS, Setting, Task, doubts, find_task, load, registry
