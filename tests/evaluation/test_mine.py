@@ -123,6 +123,28 @@ def test_ranks_are_counted_among_the_languages_asked_for(encoder, tmp_path, lang
         assert {len(kept) for query, kept in enumerate(mined.negatives) if query % 6} == {5}
 
 
+def test_an_approximate_index_reports_its_recall_of_the_exact_candidates(encoder, tmp_path):
+    pytest.importorskip("faiss")
+    asked, config = from_paragraphs(paragraphs()), MiningConfig(last_rank=6, languages="own")
+    told = {}
+    for name, search in (
+        ("exact", {}),
+        ("whole", {"backend": "faiss", "factory": "IVF2,Flat", "parameters": "nprobe=2"}),
+        ("part", {"backend": "faiss", "factory": "IVF2,Flat", "parameters": "nprobe=1"}),
+    ):
+        mine(
+            encoder,
+            asked,
+            tmp_path / f"{name}.jsonl",
+            config,
+            EncodingConfig(precision="fp32"),
+            SearchConfig(device="cpu", **search),
+        )
+        told[name] = json.loads((tmp_path / f"{name}.mined.json").read_text()).get("recall of search")
+    assert (told["exact"], told["whole"]) == (None, 1.0)
+    assert 0 < told["part"] < 1
+
+
 def test_languages_that_no_passage_is_in_are_refused_before_encoding(tmp_path):
     asked = from_paragraphs({"de": paragraphs()["de"]})
     with pytest.raises(InputError, match=r"languages is 'others', but no question \(languages: de\) has passages"):
