@@ -10,7 +10,8 @@ from typing import NoReturn
 from jsonargparse import ArgumentParser, Namespace
 
 from hybrid.evaluation.config import EvaluationConfig
-from hybrid.evaluation.evaluator import LoadedTask, evaluate_encoder, find_tasks, load_tasks
+from hybrid.evaluation.evaluator import evaluate_encoder
+from hybrid.evaluation.loading import LoadedTask, find_tasks, load_tasks
 from hybrid.evaluation.reading import check_reader
 from hybrid.evaluation.results import (
     check_models,
@@ -31,6 +32,7 @@ from hybrid.runtime.launch import start
 from hybrid.runtime.logs import bad_input_told, log
 from hybrid.runtime.processes import Interrupted, barrier, no_boundaries, stop_reason
 from hybrid.runtime.tracking import Tracker, TrackingConfig
+from hybrid.training.tags import tags_beside
 
 
 def read_arguments(arguments: list[str] | None = None) -> Namespace:
@@ -68,7 +70,7 @@ def evaluate(arguments: Namespace) -> None:
         targets += run_targets(run, arguments.tracking.uri, Path(arguments.out_dir) / "models")
     check_models([target.path for target in targets], arguments.encoder)
     # After the start: only the main rank tells what is wrong with files.
-    tasks = load_tasks(arguments.tasks, arguments.data_dir)
+    tasks = load_tasks(arguments.tasks, arguments.data_dir, arguments.evaluation.lir)
     for target in targets:
         evaluate_target(target, tasks, arguments, accelerator.device)
 
@@ -84,7 +86,8 @@ def evaluate_target(target: Target, tasks: list[LoadedTask], arguments: Namespac
     if not target.run:
         about = computed_with(encoder, arguments.evaluation.encoding.precision)
         about = {key: about[key] for key in ("device", "processes", "precision", "git")}
-        tracker.tags({"job": "evaluate", "model": target.path, "model_digest": digest, **about})
+        trained = tags_beside(target.path)
+        tracker.tags({"job": "evaluate", "model": target.path, "model_digest": digest, **trained, **about})
     try:
         metrics = evaluate_encoder(encoder, tasks, folder, arguments.evaluation, digest)
     except Interrupted:

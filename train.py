@@ -23,6 +23,7 @@ from hybrid.sampling import HybridBatchSampler, Mixture, MixtureError, lanes_of
 from hybrid.training.ending import Ending
 from hybrid.training.folder import check_folder, mark_finished, open_folder
 from hybrid.training.report import before_and_after, flat, mixture_line, mixture_lines
+from hybrid.training.tags import TAGS, base_name, training_tags
 from hybrid.training.zero import shards_weights
 
 
@@ -108,18 +109,20 @@ def log_start(config: Config, data, mixture: Mixture, tracker) -> None:
     for line in mixture_lines(table):
         log(line)
 
+    digests = {corpus.name: corpus.digest for corpus in data.train}
+    tags = training_tags(config, mixture.languages, digests)
+
     def write() -> None:
         with atomic_file(folder / "config.yaml") as file:
             file.write(config.text)
         write_json(folder / "mixture.json", table)
         write_json(folder / "environment.json", about)
+        write_json(folder / TAGS, tags)
 
     on_main(write)
-    digests = {f"digest.{corpus.name}": corpus.digest for corpus in data.train}
+    digests = {f"digest.{name}": value for name, value in digests.items()}
     tracker.params(flat(config) | digests | data.counts | {"world_size": world_size()})
-    tags = {"job": "train", "mixture": mixture_line(config.mixture), "encoder": base_name(config)}
-    tags |= {"folder": str(folder.resolve()), "git": about["git"]} | digests
-    tracker.tags(tags | {"languages": " ".join(mixture.languages), "seed": config.training.seed})
+    tracker.tags({"job": "train", "folder": str(folder.resolve()), "git": about["git"], **tags})
     for name in ("config.yaml", "mixture.json", "environment.json"):
         tracker.artifact(folder / name)
 
@@ -187,12 +190,6 @@ def finish(config: Config, data, before: dict[str, float], after: dict[str, floa
     log(f"model:  {folder / 'model'}\nreport: {folder / 'results'}\nrun:    {tracker.place()}")
     task, place = (config.benchmark.tasks or ["xquad-r"])[0], config.benchmark.data_dir or "FOLDER"
     log(f"next:   accelerate launch evaluate.py --model {folder / 'model'} --tasks '{task}' --data_dir {place}")
-
-
-def base_name(config: Config) -> str:
-    """Return what the encoder started from."""
-    scratch = config.model.from_scratch
-    return f"a random {scratch.model_type}" if scratch else str(config.model.name)
 
 
 def main() -> None:

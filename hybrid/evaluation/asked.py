@@ -1,7 +1,7 @@
 """What is mined: the questions of a training data set, in any form that the data room reads, and its passages."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -10,6 +10,7 @@ import numpy as np
 
 from hybrid.data.columns import TABLES
 from hybrid.data.config import DatasetConfig
+from hybrid.data.lareqa import read_lareqa
 from hybrid.data.records import Paragraph, Row
 from hybrid.data.report import Report
 from hybrid.data.sources import files_by_language, read_files
@@ -37,6 +38,13 @@ class Asked:
     answers: list[set[str]]
 
 
+_OF_TRAINING = {
+    "max_items": "all questions are mined, and max_items beside the mined pairs in a recipe takes some of them",
+    "max_length": "texts are cut at --mining.query_max_length and --mining.passage_max_length",
+}
+"""Settings of a data set that hold in training only, and what there is in their place."""
+
+
 def data_set(files: str | None, given: DatasetConfig) -> DatasetConfig:
     """Return the data set of ``--data FILES`` and ``--dataset.*``; JSONL, TSV and tables are known by their ending."""
     if files is None:
@@ -56,23 +64,32 @@ def data_set(files: str | None, given: DatasetConfig) -> DatasetConfig:
 
 
 def read_asked(config: DatasetConfig) -> Asked:
-    """Read a data set. Raises InputError where it holds no question, or files are missing or broken."""
+    """Read a data set.
+
+    Raises InputError where it holds no question, files are missing or broken, or a setting belongs to training alone.
+    """
     if not config.has_questions:
         raise InputError(f"--dataset.format is {config.format!r}, which has no questions; negatives need questions.")
-    if config.format in ("squad", "lareqa") and isinstance(config.files, str):
+    for key, remedy in _OF_TRAINING.items():
+        if (value := getattr(config, key)) is not None:
+            raise InputError(f"--dataset.{key} is {value}, which mining does not follow; remove it: {remedy}.")
+    report = Report("--data")
+    if config.format in ("squad", "lareqa"):
         # Paragraphs without questions are candidates too, and no rows tell of them.
-        name = pattern(Path(config.files))
-        report = Report(name)
-        files = files_by_language(name, "--dataset.files", config, "--dataset")
-        asked = from_paragraphs(read_paragraphs(files, report))
+        given = pattern(Path(config.files)) if isinstance(config.files, str) else config.files
+        files = files_by_language(given, "--dataset.files", config, "--dataset")
+        asked = from_paragraphs(_lareqa(files, report) if config.format == "lareqa" else read_paragraphs(files, report))
     else:
-        report = Report("--data")
         asked = from_rows(chain.from_iterable(rows for _, rows in read_files(config, "--dataset", report)))
     for line in report.lines():
         warn(line)
     if not asked.names:
         raise InputError(f"--data: its files hold no usable question; {'; '.join(report.lines()) or 'they are empty'}.")
     return asked
+
+
+def _lareqa(files: Mapping[str, list[str]], report: Report) -> dict[str, list[Paragraph]]:
+    return {code: [p for path in paths for p in read_lareqa(path, report)] for code, paths in files.items()}
 
 
 def from_paragraphs(paragraphs: dict[str, list[Paragraph]]) -> Asked:

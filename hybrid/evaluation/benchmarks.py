@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from hybrid.evaluation.config import BenchmarkConfig
-from hybrid.evaluation.evaluator import LoadedTask, evaluate_encoder, load_tasks
+from hybrid.evaluation.evaluator import evaluate_encoder
+from hybrid.evaluation.loading import LoadedTask, load_tasks
 from hybrid.runtime.errors import InputError, nearest
 
 
@@ -15,7 +16,8 @@ class Benchmarks:
     def __init__(self, config: BenchmarkConfig, folder: Path):
         """Results go below `folder`. Raises InputError for unknown tasks and missing files."""
         self.settings, self.folder = config.settings, folder
-        self.tasks = load_tasks(config.tasks, os.path.expandvars(config.data_dir)) if config.tasks else []
+        place, lir = os.path.expandvars(config.data_dir or ""), config.settings.lir
+        self.tasks = load_tasks(config.tasks, place, lir) if config.tasks else []
 
     def score(self, encoder, when: str, tasks: Sequence[LoadedTask] | None = None) -> dict[str, float]:
         """Return the encoder's metrics; files go to ``folder/WHEN/TASK``. Every rank has to call it."""

@@ -12,6 +12,8 @@ from hybrid.evaluation.measures import Ranks
 from hybrid.evaluation.whole_pool import PoolRanks
 
 TOP = 20
+MEASURES = ("language_preference", "language_preference_chance", "peer")
+"""Of each ranking in the pool of all languages."""
 
 
 def language_preference(part: PoolRanks, ranks: Ranks, collection: Collection) -> tuple[np.ndarray, np.ndarray]:

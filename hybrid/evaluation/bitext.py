@@ -199,7 +199,8 @@ def _cell(bitext: Bitext, code: str, way: str) -> str:
 
 
 def _write_per_query(path: Path, bitext: Bitext, found: Mapping[str, Mapping[str, np.ndarray]]) -> None:
-    """Write one row a line, direction and language: the rank of its translation among all lines."""
+    """Write one row a line, direction and language: the rank of its translation among all lines, and whether that is
+    the first, NaN outside the languages of a group, under the name of the group's accuracy."""
     tables = []
     for way in ("to", "from"):
         for code, ranks in found.items():
@@ -213,6 +214,8 @@ def _write_per_query(path: Path, bitext: Bitext, found: Mapping[str, Mapping[str
                 "pool_size": np.full(count, count),
                 "rank": pa.ListArray.from_arrays(np.arange(count + 1, dtype=np.int32), pa.array(ranks[way])),
             }
+            for group, members in bitext.groups.items():
+                columns[f"accuracy_{group}"] = np.where(code in members, ranks[way] == 1, np.nan)
             tables.append(pa.table(columns))
     with atomic_file(path, "wb") as file:
         parquet.write_table(pa.concat_tables(tables), file)

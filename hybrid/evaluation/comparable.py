@@ -1,14 +1,11 @@
-"""Translations mined out of comparable corpora: margin-based retrieval (Artetxe and Schwenk 2019, arXiv 1811.01136).
+"""Translations mined out of comparable corpora: pairs whose margin is above a threshold.
 
-The score of a pair is its cosine over the mean of both sentences' mean cosines with their `NEIGHBOURS` nearest ones of
-the other side (ratio margin). What scores above a threshold is taken for a translation; the threshold is the one that
-is best on another split. As in LASER and XTREME, equal sentences are one, and one that occurs under several ids takes
-no part in what is extracted. Legend: N and M sentences of the two sides, K neighbours.
+What scores above it is taken for a translation; the threshold is the one that is best on another split, as in LASER and
+XTREME.
 """
 
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,40 +15,15 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 
-from hybrid.evaluation.config import SearchConfig
 from hybrid.evaluation.faiss_index import check_index
-from hybrid.evaluation.search import describe, search
+from hybrid.evaluation.margin import Pairs, Split, mined, neighbours, picked
+from hybrid.evaluation.search import describe
 from hybrid.evaluation.vectors import Vectors
 from hybrid.runtime.files import atomic_file, digest, write_json
 from hybrid.runtime.logs import log
 from hybrid.runtime.processes import barrier, is_main
 
-NEIGHBOURS = 4
 WAYS = ("both_directions", "forward", "backward")
-
-
-@dataclass(frozen=True)
-class Side:
-    """The sentences of one language of a split.
-
-    Attributes:
-        ids, texts: of the distinct sentences, the id that of the first of equal ones.
-        once: whether a sentence has one id only.
-    """
-
-    ids: list[str]
-    texts: list[str]
-    once: np.ndarray
-
-
-@dataclass(frozen=True)
-class Split:
-    """Two sides and the pairs of ids that are translations."""
-
-    name: str
-    source: Side
-    target: Side
-    gold: frozenset[tuple[str, str]]
 
 
 @dataclass(frozen=True)
@@ -101,12 +73,15 @@ class Comparable:
         splits = [split for pair in self.pairs.values() for split in pair]
         texts = [text for split in splits for side in (split.source, split.target) for text in side.texts]
         embeddings = embed(texts, task.prefixes[0], "query")
-        tables, scored, first = [], {}, 0
+        tables, scored, recalls, first = [], {}, {}, 0
         for code, (tuned, applied) in self.pairs.items():
-            found = {}
+            found, recalls[code] = {}, {}
             for split in (tuned, applied):
                 stop = first + len(split.source.ids) + len(split.target.ids)
-                found[split.name] = mined(split, Vectors(embeddings.folder, embeddings.rows[first:stop]), config.search)
+                vectors = Vectors(embeddings.folder, embeddings.rows[first:stop])
+                nearest = neighbours(split, vectors, config.search)
+                found[split.name] = mined(split, nearest)
+                recalls[code][split.name] = nearest.recall
                 first = stop
             scored[code] = {way: applied_scores(found, tuned, applied, way) for way in WAYS}
             tables += [_table(code, split, found[split.name]) for split in (tuned, applied)]
@@ -116,7 +91,10 @@ class Comparable:
             "left_out_in_reading": {code: dict(counts) for code, counts in self.counts.items()},
             "tie_rule": "equal scores: pairs of the forward direction first, then in the order of the file",
             "search": describe(config.search),
-            "settings": {setting.name: _setting(setting, scored) for setting in task.settings},
+            "settings": {
+                setting.name: _setting(setting, scored) | {"recall_of_search": _recalls(recalls, setting.name)}
+                for setting in task.settings
+            },
             **about,
         }
         if is_main():
@@ -126,85 +104,6 @@ class Comparable:
         barrier()
         log(f"{task.name}: {len(self.pairs)} pairs scored in {time.monotonic() - start:.1f} s: {folder}")
         return scores
-
-
-@dataclass(frozen=True)
-class Pairs:
-    """Candidate pairs in descending order of their scores: rows of the two sides, int64 [P], and float64 [P]."""
-
-    source: np.ndarray
-    target: np.ndarray
-    score: np.ndarray
-
-
-def side(rows: Sequence[tuple[str, str]]) -> Side:
-    """Return the distinct sentences of (id, sentence) rows, in the order of their first occurrence."""
-    ids: dict[str, str] = {}
-    for name, text in rows:
-        ids.setdefault(text, name)
-    often = Counter(text for _, text in rows)
-    return Side(list(ids.values()), list(ids), np.array([often[text] == 1 for text in ids], bool))
-
-
-def mined(split: Split, vectors: Vectors, config: SearchConfig) -> dict[str, Pairs]:
-    """Return the candidates of a split by the way they were found; every rank has to call it.
-
-    Args:
-        vectors: of the source side's sentences, then of the target side's.
-    """
-    count = len(split.source.ids)
-    source, target = (Vectors(vectors.folder, rows) for rows in (vectors.rows[:count], vectors.rows[count:]))
-    there = search(source[:], target, split.target.ids, NEIGHBOURS, config)
-    back = search(target[:], source, split.source.ids, NEIGHBOURS, config)
-    means = [found.scores.astype(np.float64).mean(axis=1) for found in (there, back)]
-    forward = _best(there.rows, there.scores, means[0], means[1])
-    backward = _best(back.rows, back.scores, means[1], means[0])
-    rows = [np.arange(count), np.arange(len(split.target.ids))]
-    candidates = {
-        "forward": Pairs(rows[0], *forward),
-        "backward": Pairs(backward[0], rows[1], backward[1]),
-    }
-    candidates["both_directions"] = _joined(candidates["forward"], candidates["backward"])
-    in_order = {way: _sorted(found) for way, found in candidates.items()}
-    in_order["both_directions"] = _one_to_one(in_order["both_directions"])
-    # A sentence that occurs under several ids names no pair of ids.
-    return {way: _known(found, split) for way, found in in_order.items()}
-
-
-def _best(rows_NK: np.ndarray, cosines_NK: np.ndarray, mean_N: np.ndarray, mean_M: np.ndarray):
-    """Return the neighbour with the largest margin of each sentence, int64 [N], and the margin, float64 [N]."""
-    margin_NK = cosines_NK.astype(np.float64) / ((mean_N[:, None] + mean_M[rows_NK]) / 2)
-    best = margin_NK.argmax(axis=1)[:, None]
-    return np.take_along_axis(rows_NK, best, 1)[:, 0], np.take_along_axis(margin_NK, best, 1)[:, 0]
-
-
-def _joined(one: Pairs, other: Pairs) -> Pairs:
-    return Pairs(*(np.concatenate([getattr(one, name), getattr(other, name)]) for name in vars(one)))
-
-
-def _sorted(pairs: Pairs) -> Pairs:
-    return _picked(pairs, np.argsort(-pairs.score, kind="stable"))
-
-
-def _picked(pairs: Pairs, rows: np.ndarray) -> Pairs:
-    return Pairs(pairs.source[rows], pairs.target[rows], pairs.score[rows])
-
-
-def _one_to_one(pairs: Pairs) -> Pairs:
-    """Return the pairs of which neither sentence is in a pair before them: the strategy "max" of the paper."""
-    sources: set[int] = set()
-    targets: set[int] = set()
-    kept = []
-    for row, (source, target) in enumerate(zip(pairs.source.tolist(), pairs.target.tolist(), strict=True)):
-        if source not in sources and target not in targets:
-            sources.add(source)
-            targets.add(target)
-            kept.append(row)
-    return _picked(pairs, np.array(kept, np.int64))
-
-
-def _known(pairs: Pairs, split: Split) -> Pairs:
-    return _picked(pairs, np.flatnonzero(split.source.once[pairs.source] & split.target.once[pairs.target]))
 
 
 def correct(split: Split, pairs: Pairs) -> np.ndarray:
@@ -227,7 +126,7 @@ def threshold(split: Split, pairs: Pairs) -> float:
 
 def f1_above(split: Split, pairs: Pairs, least: float) -> dict[str, float]:
     """Return F1, precision and recall of the pairs that score at least `least`."""
-    taken = _picked(pairs, np.flatnonzero(pairs.score >= least))
+    taken = picked(pairs, np.flatnonzero(pairs.score >= least))
     right = int(correct(split, taken).sum())
     count = len(taken.score)
     return {
@@ -255,6 +154,12 @@ def _setting(setting, scored: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> 
     return {"measures": measures} | {
         key: {code: ways[setting.name][key] for code, ways in scored.items()} for key in rest
     }
+
+
+def _recalls(recalls: Mapping[str, Mapping[str, Mapping[str, float]]], way: str) -> dict[str, dict[str, float]]:
+    """Return the recall of an approximate search by pair and split, nothing for an exact one."""
+    by_pair = {code: {name: found[way] for name, found in splits.items() if found} for code, splits in recalls.items()}
+    return {code: splits for code, splits in by_pair.items() if splits}
 
 
 def _table(code: str, split: Split, found: Mapping[str, Pairs]) -> pa.Table:

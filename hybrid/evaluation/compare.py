@@ -64,6 +64,23 @@ def compare(recipes: Sequence[Recipe], baseline: Recipe, measures: Sequence[str]
     return rows
 
 
+def check_measures(recipes: Sequence[Recipe], asked: Sequence[str]) -> None:
+    """Raise InputError for a measure that was asked for and that no run has, with those that they have."""
+    there = {
+        name
+        for recipe in recipes
+        for task in recipe.tasks
+        for setting in recipe.settings(task)
+        for name in recipe.measures(task, setting)
+    }
+    for name in asked:
+        if name not in there:
+            raise InputError(
+                f"--measures: {name!r} has no value in any of the runs{nearest(name, there)}; they have "
+                f"{', '.join(sorted(there))} (what is not defined stands with its reason in scores.json)."
+            )
+
+
 def _common(task: str, recipes: Sequence[Recipe], measures: Sequence[str]) -> dict[str, list[str]]:
     """Return the measures that all recipes have, by setting; warns of those that some have and others lack."""
     common: dict[str, list[str]] = {}
@@ -229,7 +246,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser = ArgumentParser(prog="python -m hybrid.evaluation.compare", description=__doc__)
     parser.add_argument("runs", nargs="+", help="result folders, MLflow runs, or NAME=PLACE,PLACE for several seeds")
     parser.add_argument("--baseline", help="name of the run that the others are compared with (default: the first)")
-    parser.add_argument("--measures", nargs="+", default=list(COLUMNS), help="measures to compare")
+    parser.add_argument(
+        "--measures", nargs="+", default=[], help=f"measures of scores.json to compare (default: {' '.join(COLUMNS)})"
+    )
     parser.add_argument("--dev", action="store_true", help="compare scores on the trainings' development splits too")
     parser.add_argument("--out_dir", default="comparison", help="where the report and its figures go")
     parser.add_argument("--tracking_uri", help="where MLflow runs are looked for (default: MLflow's own)")
@@ -247,7 +266,8 @@ def main(arguments: list[str] | None = None) -> None:
             )
         baseline = recipes[names.index(given.baseline) if given.baseline else 0]
         folder = Path(given.out_dir)
-        text, rows = report(recipes, baseline, given.measures, folder)
+        check_measures(recipes, given.measures)
+        text, rows = report(recipes, baseline, given.measures or COLUMNS, folder)
         log(f"{text}\nreport: {folder / 'comparison.html'}")
         if given.log:
             tracking = TrackingConfig(uri=given.tracking_uri, experiment=given.experiment)

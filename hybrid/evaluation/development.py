@@ -6,7 +6,7 @@ from pathlib import Path
 from hybrid.data.config import DataConfig
 from hybrid.data.corpus import ParallelCorpus
 from hybrid.evaluation.collection import Collection, check
-from hybrid.evaluation.evaluator import LoadedTask, loaded_task
+from hybrid.evaluation.loading import LoadedTask, loaded_task
 from hybrid.evaluation.passages import passage_collection
 from hybrid.evaluation.task import THREE_SETTINGS, Task
 

@@ -3,7 +3,7 @@
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,11 @@ from hybrid.evaluation.collection import Collection
 from hybrid.evaluation.config import EvaluationConfig
 from hybrid.evaluation.encoding import encode
 from hybrid.evaluation.lir import Removed, check_passages, fitted, read_texts
+from hybrid.evaluation.loading import LoadedTask, treated_name
 from hybrid.evaluation.reading import reader_key
 from hybrid.evaluation.report import (
     language_shares,
+    setting_bias,
     setting_scores,
     write_bars,
     write_heat_map,
@@ -25,57 +27,16 @@ from hybrid.evaluation.report import (
 )
 from hybrid.evaluation.results import computed_with, conditions, is_treated, remove_scores, valid_scores
 from hybrid.evaluation.search import Matrix
-from hybrid.evaluation.task import Scored, Task, find_task, load, task_place
+from hybrid.evaluation.task import Scored
 from hybrid.evaluation.trec import clear_pieces
 from hybrid.evaluation.vectors import write_map
 from hybrid.evaluation.whole_pool import rank_pools
-from hybrid.runtime.errors import InputError
 from hybrid.runtime.files import digest, write_json
 from hybrid.runtime.logs import log, warn
 from hybrid.runtime.processes import barrier, is_main
 
 # Changes when the same embeddings would give other scores or files than before: results made by older code are redone.
-_VERSION = 4
-
-
-@dataclass(frozen=True)
-class LoadedTask:
-    """A task, what was read for it, and a digest of both."""
-
-    task: Task
-    collection: Collection | Scored
-    digest: str
-
-
-def find_tasks(names: list[str], data_dir: str | Path) -> list[Task]:
-    """Return tasks by name; raises InputError for an unknown name, missing files, or two tasks of one name."""
-    tasks = [find_task(name) for name in names]
-    _refuse_repeated(tasks, names)
-    for task in tasks:
-        task_place(task, data_dir)
-    return tasks
-
-
-def load_tasks(names: list[str], data_dir: str | Path) -> list[LoadedTask]:
-    """Read tasks by name; raises InputError as `find_tasks` does, before anything is read."""
-    return [loaded_task(task, load(task, data_dir)) for task in find_tasks(names, data_dir)]
-
-
-def _refuse_repeated(tasks: list[Task], given: list[str]) -> None:
-    first: dict[str, str] = {}
-    for task, name in zip(tasks, given, strict=True):
-        if task.name in first:
-            raise InputError(
-                f"--tasks: {first[task.name]} and {name} are both called {task.name} and would lie in one folder; "
-                "remove one, or give one of the places another name (the last two parts of its path count)."
-            )
-        first[task.name] = name
-
-
-def loaded_task(task: Task, collection: Collection | Scored) -> LoadedTask:
-    """Return a task with a collection that was read or made elsewhere."""
-    settings = [task.name, task.settings, task.query_max_length, task.passage_max_length]
-    return LoadedTask(task, collection, digest([settings, collection.content]))
+_VERSION = 5
 
 
 def evaluate_encoder(
@@ -89,7 +50,7 @@ def evaluate_encoder(
 
     Args:
         encoder: a `hybrid.models.encoder.Encoder` on the device where it is to run.
-        tasks: from `load_tasks`.
+        tasks: from `hybrid.evaluation.loading.load_tasks`.
         model_digest: of the encoder (`hybrid.evaluation.results`). With it a task whose results are there, made under
             the same settings, is not scored again, and a killed job goes on with the embeddings that it had written.
 
@@ -161,7 +122,7 @@ def _lir_texts(collection: Collection | Scored, config: EvaluationConfig) -> dic
 
 def _treated(folder: Path) -> Path:
     """Return the folder of a task's scores after language information removal."""
-    return folder.with_name(f"{folder.name}-lir")
+    return folder.with_name(treated_name(folder.name))
 
 
 def _evaluate_task(
@@ -258,6 +219,7 @@ def score(
     pieces = clear_pieces(folder, run_depth)
     ranking = rank_pools(collection, queries_BD, documents_ND, task.settings, pieces, run_depth, TOP)
     entries = ranking.entries
+    bias = {setting.name: setting_bias(entries, collection, setting) for setting in task.settings}
     scores = {
         "task": task.name,
         "revision": loaded.digest,
@@ -268,7 +230,7 @@ def score(
         "tie_rule": "equal float32 scores: the larger document id, as bytes, first",
         "run_depth": {setting.name: min(setting.depth, run_depth) for setting in task.settings},
         "settings": {
-            setting.name: setting_scores(entries, collection, setting)
+            setting.name: setting_scores(entries, collection, setting, bias[setting.name])
             | {"languages": language_shares(ranking, collection, setting)}
             for setting in task.settings
         },
@@ -280,7 +242,7 @@ def score(
             for setting in task.settings:
                 write_setting(folder, entries, collection, setting)
             pieces.rmdir()
-        write_per_query(folder / "per_query.parquet", entries, collection, task.settings)
+        write_per_query(folder / "per_query.parquet", entries, collection, task.settings, bias)
         for setting in task.settings:
             if shares := scores["settings"][setting.name]["languages"]:
                 write_bars(folder / f"{setting.name}.languages.png", shares, f"{task.name}: {setting.name}")

@@ -12,7 +12,7 @@ import numpy as np
 from pyarrow import parquet
 
 from hybrid.evaluation.answers import exact_match, f1
-from hybrid.evaluation.config import EvaluationConfig, SearchConfig
+from hybrid.evaluation.config import EvaluationConfig
 from hybrid.evaluation.distinct import Joined
 from hybrid.evaluation.faiss_index import check_index
 from hybrid.evaluation.judged import Judged, Part, own_documents
@@ -27,7 +27,7 @@ from hybrid.evaluation.judged_files import (
     write_run,
 )
 from hybrid.evaluation.reading import Reader, load_reader
-from hybrid.evaluation.search import Found, describe, recall_of, search
+from hybrid.evaluation.search import Found, describe, sampled_recall, search
 from hybrid.evaluation.vectors import Vectors
 from hybrid.runtime.files import atomic_file, write_json
 from hybrid.runtime.logs import log
@@ -41,7 +41,6 @@ _BY_QRELS = {
 }
 READ = {"answer_f1": f1, "exact_match": exact_match}
 """Measures of answers, which need a reader: without one they are not reported."""
-_SAMPLE = 200
 
 
 def score_judged(
@@ -64,7 +63,7 @@ def score_judged(
         more = int((own[code] >= 0).any()) if own else 0
         found = search(queries, documents, part.document_ids, min(depth + more, len(part.documents)), config.search)
         if not config.search.exact:
-            recalls[code] = _recall(queries, documents, part, found, config.search)
+            recalls[code] = sampled_recall(queries, documents, part.document_ids, found, config.search.device)
         if more:
             found = without(found, own[code], depth)
         places[code], values[code] = measured(part, found, names)
@@ -143,13 +142,6 @@ def without(found: Found, document_B: np.ndarray, k: int) -> Found:
     order = np.argsort(out, axis=1, kind="stable")[:, :k]
     rows, scores = np.where(out, -1, found.rows), np.where(out, np.float32(-np.inf), found.scores)
     return Found(np.take_along_axis(rows, order, axis=1), np.take_along_axis(scores, order, axis=1))
-
-
-def _recall(queries, documents, part: Part, found: Found, config: SearchConfig) -> float:
-    """Return the share of the exact first 100 documents of the first `_SAMPLE` queries that the search found."""
-    width = min(100, found.rows.shape[1])
-    exact = search(queries[:_SAMPLE], documents, part.document_ids, width, SearchConfig(device=config.device))
-    return recall_of(Found(found.rows[:_SAMPLE, :width], found.scores[:_SAMPLE, :width]), exact)
 
 
 def measured(part: Part, found: Found, names: Sequence[str]) -> tuple[Places, dict[str, np.ndarray]]:

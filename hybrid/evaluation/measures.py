@@ -100,12 +100,18 @@ _CUT = {
 }
 
 
+def of_ranks(name: str) -> bool:
+    """Return whether ranks and pool sizes are all that a measure of this name needs."""
+    base, _, cut = name.rpartition("_at_")
+    return name in _PLAIN or (base in _CUT and cut.isdecimal() and int(cut) > 0)
+
+
 def measure(name: str) -> Callable[[Ranks], np.ndarray]:
     """Return the function of a measure's name, such as ``map``, ``recall_at_10`` or ``rank_distance``."""
     if name in _PLAIN:
         return _PLAIN[name]
-    base, _, cut = name.rpartition("_at_")
-    if base in _CUT and cut.isdecimal() and int(cut) > 0:
+    if of_ranks(name):
+        base, _, cut = name.rpartition("_at_")
         return lambda ranks: _CUT[base](ranks, int(cut))
     known = [*_PLAIN, *(f"{base}_at_10" for base in _CUT)]
     raise InputError(f"measure {name!r} is not known{nearest(name, known)}; known: {', '.join(known)} with any cut.")

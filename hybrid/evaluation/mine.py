@@ -22,7 +22,7 @@ from hybrid.evaluation.faiss_index import check_index
 from hybrid.evaluation.negatives import Mined, MiningConfig, allowed, choose, document_groups, positives
 from hybrid.evaluation.plots import histogram
 from hybrid.evaluation.results import model_digest
-from hybrid.evaluation.search import Found, exact_scores, search
+from hybrid.evaluation.search import Found, exact_scores, sampled_recall, search
 from hybrid.evaluation.vectors import Vectors
 from hybrid.models.config import ModelConfig
 from hybrid.models.load import load_encoder
@@ -76,7 +76,7 @@ def mine(
 
     queries = embed(collection.queries.texts, "query", config.query_max_length)
     documents = embed(collection.documents.texts, "passage", config.passage_max_length)
-    found = candidates(queries[:], documents, collection.documents.ids, groups, config.last_rank, search_config)
+    found, recall = candidates(queries[:], documents, collection.documents.ids, groups, config.last_rank, search_config)
     scores = exact_scores(queries[:], documents, positives(collection)[:, None])[:, 0]
 
     def relevance(pairs: np.ndarray) -> np.ndarray:
@@ -88,7 +88,7 @@ def mine(
     mined = choose(collection, asked.answers, found, scores, config, relevance if cross_encoder else None)
     if is_main():
         written = write_pairs(out, asked, mined)
-        write_histogram(out, mined, config)
+        write_histogram(out, mined, config, recall)
         log(f"{out}: {written} pairs with {sum(mined.ranks.values())} negatives; candidates: {dict(mined.counts)}")
         tell_short(mined, config.count)
     barrier()
@@ -102,21 +102,28 @@ def candidates(
     groups: Sequence[tuple[np.ndarray, np.ndarray]],
     k: int,
     config: SearchConfig,
-) -> Found:
-    """Return the first k documents of each query of those that it may have; every rank has to call it.
+) -> tuple[Found, float | None]:
+    """Return the first k documents of each query of those that it may have, and of an approximate search its recall of
+    the exact ones, the mean over groups; every rank has to call it.
 
     Args:
         groups: queries and their documents, by row; a query of no group finds nothing.
     """
     rows = np.full((len(queries_BD), k), -1, np.int64)
     scores = np.full((len(queries_BD), k), -np.inf, np.float32)
+    recalls = []
     for queries, own in groups:
         part = Vectors(documents.folder, documents.rows[own])
-        found = search(queries_BD[queries], part, [ids[row] for row in own.tolist()], k, config)
+        own_ids = [ids[row] for row in own.tolist()]
+        found = search(queries_BD[queries], part, own_ids, k, config)
+        if not config.exact:
+            recalls.append(sampled_recall(queries_BD[queries], part, own_ids, found, config.device))
         width = found.rows.shape[1]
         rows[queries, :width] = np.where(found.rows >= 0, own[found.rows], -1)
         scores[queries, :width] = found.scores
-    return Found(rows, scores)
+    if recalls:
+        log(f"search: {config.factory} finds {np.mean(recalls):.3f} of the first documents of the exact search")
+    return Found(rows, scores), float(np.mean(recalls)) if recalls else None
 
 
 def tell_short(mined: Mined, count: int) -> None:
@@ -124,19 +131,27 @@ def tell_short(mined: Mined, count: int) -> None:
     if short := mined.fewer(count):
         warn(
             f"{short} of {len(mined.negatives)} questions have fewer than {count} negatives, {mined.fewer(1)} have "
-            f"none; what became of their candidates: {dict(mined.counts)}. A larger mining.last_rank finds more."
+            f"none; what became of their candidates: {dict(mined.counts)}. Of {mined.beneath} questions nothing in the "
+            "window is far enough below their own passage. A larger mining.last_rank finds more; so does a margin "
+            "below 0 (with a ratio above 1), which lets passages above it in."
         )
 
 
-def write_histogram(out: Path, mined: Mined, config: MiningConfig) -> None:
-    """Write how many negatives each rank gave and what became of all candidates, as JSON, and the ranks as PNG."""
+def write_histogram(out: Path, mined: Mined, config: MiningConfig, recall: float | None) -> None:
+    """Write how many negatives each rank gave and what became of all candidates, as JSON, and the ranks as PNG.
+
+    Args:
+        recall: of an approximate search.
+    """
     heights = [mined.ranks[rank] for rank in range(1, config.last_rank + 1)]
     questions = {
         "all": len(mined.negatives),
         "fewer negatives than asked for": mined.fewer(config.count),
         "no negative": mined.fewer(1),
+        "nothing in the window far enough below the positive": mined.beneath,
     }
     told = {"kept by rank": heights, "candidates": dict(mined.counts), "questions": questions}
+    told |= {"recall of search": recall} if recall is not None else {}
     write_json(out.with_suffix(".mined.json"), told)
     histogram(out.with_suffix(".png"), heights, "negatives kept, by rank", "rank among the candidates")
 

@@ -27,7 +27,8 @@ class MiningConfig:
     margin: float = 0.0
     """A negative's score is below the positive's by more than this."""
     ratio: float = 1.0
-    """A negative's score is below this share of the positive's."""
+    """A negative's score is below the positive's by more than 1 - ratio of that score's size: below this share of it,
+    where it is positive."""
     languages: Literal["own", "others", "both"] = "both"
     """Language of the negatives, as seen from the question."""
     query_max_length: int = 64
@@ -55,11 +56,15 @@ class MiningConfig:
 
 @dataclass(frozen=True)
 class Mined:
-    """The negatives of each question, documents by row; how many were kept by rank; what became of all candidates."""
+    """The negatives of each question, documents by row; how many were kept by rank; what became of all candidates.
+
+    `beneath` counts the questions of which every candidate in the window is too near to the positive, or above it.
+    """
 
     negatives: list[list[int]]
     ranks: Counter
     counts: Counter
+    beneath: int
 
     def fewer(self, count: int) -> int:
         """Return how many questions have fewer negatives than that."""
@@ -139,7 +144,10 @@ def choose(
         positive_scores_B: float32 [B], of the passage of `positives`, which need not be among those found.
         relevance: of the cross-encoder; None leaves it out.
     """
-    reasons = _reasons(collection, found, positive_scores_B, config)
+    near = _near(found, positive_scores_B, config)
+    reasons = _reasons(collection, found, near, config)
+    window = slice(config.first_rank - 1, config.last_rank)
+    beneath = int((near | (found.rows < 0))[positives(collection) >= 0, window].all(axis=1).sum())
     texts = [normalised(text) for text in collection.documents.texts]
     most = config.filter_depth if relevance else config.count
     places, counts = [], Counter()
@@ -166,17 +174,23 @@ def choose(
     ends = np.searchsorted(query, np.arange(len(reasons) + 1))
     rows = found.rows[query, column].tolist()
     negatives = [rows[start:stop] for start, stop in pairwise(ends.tolist())]
-    return Mined(negatives, Counter((column + 1).tolist()), counts)
+    return Mined(negatives, Counter((column + 1).tolist()), counts, beneath)
 
 
-def _reasons(collection: Collection, found: Found, positive_scores_B: np.ndarray, config: MiningConfig) -> np.ndarray:
+def _near(found: Found, positive_scores_B: np.ndarray, config: MiningConfig) -> np.ndarray:
+    """Return bool [B, K], which candidates are not far enough below the positive; of no positive, by a score of 0."""
+    score = np.where(np.isfinite(positive_scores_B), positive_scores_B, 0)[:, None]
+    # Of a score below zero the share is nearer to zero, and so above it: the size is what a part is taken of.
+    highest = np.minimum(score - config.margin, score - np.abs(score) * (1 - config.ratio))
+    return found.scores >= highest
+
+
+def _reasons(collection: Collection, found: Found, near: np.ndarray, config: MiningConfig) -> np.ndarray:
     """Return str [B, K], why a candidate is no negative as far as ranks, scores, groups and languages tell, or ''."""
     group = document_groups(collection)
     positive = positives(collection)
-    score = positive_scores_B[:, None]
     rank = np.arange(1, found.rows.shape[1] + 1)
     reasons = np.full(found.rows.shape, "", dtype="U32")
-    near = (found.scores >= score - config.margin) | (found.scores >= config.ratio * score)
     reasons[near] = "too near to the positive"
     reasons[group[found.rows] == group[positive][:, None]] = "same group"
     reasons[positive < 0] = "no positive"

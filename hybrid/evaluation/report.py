@@ -1,6 +1,6 @@
 """What a task's scoring leaves behind: scores.json, per-query Parquet, TREC files, heat maps."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 
-from hybrid.evaluation.bias import bias_values, language_preference, summary, top_shares
+from hybrid.evaluation.bias import MEASURES, bias_values, summary, top_shares
 from hybrid.evaluation.collection import Collection
 from hybrid.evaluation.measures import measure
 from hybrid.evaluation.plots import bars, heat_map
@@ -18,21 +18,32 @@ from hybrid.evaluation.whole_pool import PoolRanks, Ranking, setting_ranks
 from hybrid.runtime.files import atomic_file
 
 
-def setting_scores(entries: PoolRanks, collection: Collection, setting: Setting) -> dict[str, Any]:
+def setting_bias(entries: PoolRanks, collection: Collection, setting: Setting) -> dict[str, Any]:
+    """Return what `bias_values` does of a setting's rankings; nothing where pools are of one language."""
+    if setting.pools != "all":
+        return {}
+    part, ranks, _ = setting_ranks(entries, collection, setting)
+    return bias_values(part, ranks, collection)
+
+
+def setting_scores(
+    entries: PoolRanks, collection: Collection, setting: Setting, bias: Mapping[str, Any]
+) -> dict[str, Any]:
     """Return a setting's measures: the mean over its cells (query language, pool) and each cell's own mean.
 
     Cells weigh the same whatever their number of queries. A query without a relevant document in a pool is no part of
     that cell; ``left_out`` counts them, those of cells in which no query has one too.
+
+    Args:
+        bias: from `setting_bias`.
     """
-    part, ranks, where = setting_ranks(entries, collection, setting)
+    _, ranks, where = setting_ranks(entries, collection, setting)
     language = collection.queries.language[where[:, 0]].astype(np.int64)
     cell_of = np.stack([language, where[:, 1]], axis=1)
     cells, inverse = np.unique(cell_of, axis=0, return_inverse=True)
     names = [cell_name(collection, query, pool) for query, pool in cells.tolist()]
     out: dict[str, Any] = {"rankings": len(where), "left_out": _asked(collection, setting) - len(where), "measures": {}}
-    found: dict[str, Any] = {name: measure(name)(ranks) for name in setting.measures}
-    if setting.pools == "all":
-        found |= bias_values(part, ranks, collection)
+    found: dict[str, Any] = {name: measure(name)(ranks) for name in setting.measures} | dict(bias)
     out["undefined"] = {name: reason for name, reason in found.items() if isinstance(reason, str)}
     for name in [name for name in found if name not in out["undefined"]]:
         values = cell_means(found[name], inverse.ravel(), len(cells))
@@ -72,14 +83,25 @@ def write_setting(folder: Path, entries: PoolRanks, collection: Collection, sett
     write_qrels(folder / f"{setting.name}.qrels", collection, setting, setting_ranks(entries, collection, setting)[0])
 
 
-def write_per_query(path: Path, entries: PoolRanks, collection: Collection, settings: Sequence[Setting]) -> None:
-    """Write one row per setting and ranking, with the rank of every relevant document and the size of the pool."""
-    tables = [_per_query(entries, collection, setting) for setting in settings]
+def write_per_query(
+    path: Path,
+    entries: PoolRanks,
+    collection: Collection,
+    settings: Sequence[Setting],
+    bias: Mapping[str, Mapping[str, Any]],
+) -> None:
+    """Write one row per setting and ranking: the rank of every relevant document, the size of the pool, and what ranks
+    do not give: the measures of language bias.
+
+    Args:
+        bias: of each setting by name, from `setting_bias`.
+    """
+    tables = [_per_query(entries, collection, setting, bias[setting.name]) for setting in settings]
     with atomic_file(path, "wb") as file:
         parquet.write_table(pa.concat_tables(tables), file)
 
 
-def _per_query(entries: PoolRanks, collection: Collection, setting: Setting) -> pa.Table:
+def _per_query(entries: PoolRanks, collection: Collection, setting: Setting, bias: Mapping[str, Any]) -> pa.Table:
     part, ranks, where = setting_ranks(entries, collection, setting)
     query, pool = where[:, 0], where[:, 1]
     languages = pa.array([*collection.languages, "all"])
@@ -92,7 +114,8 @@ def _per_query(entries: PoolRanks, collection: Collection, setting: Setting) -> 
         return pa.ListArray.from_arrays(offsets, values)
 
     documents = pa.array(collection.documents.ids)
-    preference, _ = language_preference(part, ranks, collection)
+    known = {name: values for name, values in bias.items() if not isinstance(values, str)}
+    undefined = np.full(len(query), np.nan)
     return pa.table(
         {
             "setting": taken(pa.array([setting.name]), np.zeros(len(query))),
@@ -105,7 +128,7 @@ def _per_query(entries: PoolRanks, collection: Collection, setting: Setting) -> 
             "relevant_language": lists(languages.take(pa.array(collection.documents.language[part.document]))),
             "rank": lists(pa.array(part.rank)),
             "score": lists(pa.array(part.score)),
-            "language_preference": preference,
+            **{name: known.get(name, undefined) for name in MEASURES},
         }
     )
 

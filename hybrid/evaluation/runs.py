@@ -10,7 +10,7 @@ import numpy as np
 import yaml
 from pyarrow import parquet
 
-from hybrid.evaluation.measures import Ranks, measure
+from hybrid.evaluation.measures import Ranks, measure, of_ranks
 from hybrid.evaluation.statistics import Values, combined, values
 from hybrid.evaluation.tracked import client_of, download, find_run
 from hybrid.runtime.errors import InputError
@@ -37,11 +37,19 @@ class TaskResult:
         return parquet.read_table(self.folder / "per_query.parquet").to_pandas()
 
     def values(self, setting: str, name: str) -> Values:
-        """Return a measure of every query of a setting, by question and cell."""
+        """Return a measure of every query of a setting, by question and cell.
+
+        Raises InputError for one that the files beside scores.json do not give query by query.
+        """
         table = self._table[self._table["setting"] == setting]
         cell = (table["query_language"].astype(str) + ">" + table["pool"].astype(str)).to_numpy()
         if name in table:
             return values(table["question"].to_numpy(), cell, table[name].to_numpy(np.float64))
+        if not (of_ranks(name) and "rank" in table):
+            raise InputError(
+                f"{self.folder}: {name} stands in scores.json, but per_query.parquet, which an older version wrote, "
+                "does not give it by query; score again (evaluate.py), or leave it out of --measures."
+            )
         ranks = table["rank"].to_numpy()
         offsets = np.append(0, np.cumsum([len(row) for row in ranks]))
         found = measure(name)(Ranks(offsets, np.concatenate(ranks), table["pool_size"].to_numpy()))

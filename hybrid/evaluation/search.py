@@ -26,6 +26,7 @@ _MARGIN = 32
 # Scores of so many queries and documents are made at once: on a CPU they stay in its caches until they are looked at.
 _QUERIES, _CPU_DOCUMENTS = 1024, 8192
 _RESCORED = 8192
+_SAMPLE = 200
 
 
 class Matrix(Protocol):
@@ -192,6 +193,18 @@ def _in_order(rows_BK: np.ndarray, scores_BK: np.ndarray, ids: Sequence[str], k:
 def recall_of(found: Found, exact: Found) -> float:
     """Return the share of the exact first documents that an approximate search found, the mean over queries."""
     return float(np.mean([len(np.intersect1d(a, b)) / len(b) for a, b in zip(found.rows, exact.rows, strict=True)]))
+
+
+def sampled_recall(
+    queries_BD: np.ndarray, documents: Matrix, ids: Sequence[str], found: Found, device: str | None
+) -> float:
+    """Return `recall_of` for the exact first 100 documents (all, of fewer) of the first `_SAMPLE` queries.
+
+    Every rank has to call it.
+    """
+    width = min(100, found.rows.shape[1])
+    exact = search(queries_BD[:_SAMPLE], documents, ids, width, SearchConfig(device=device))
+    return recall_of(Found(found.rows[:_SAMPLE, :width], found.scores[:_SAMPLE, :width]), exact)
 
 
 def describe(config: SearchConfig) -> str:

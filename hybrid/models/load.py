@@ -19,6 +19,15 @@ _FIGURES = {"euclidean": "Euclidean distances", "manhattan": "Manhattan distance
 _CHAINS = [["Transformer", "Pooling", *rest] for rest in ([], ["Dense"], ["Normalize"], ["Dense", "Normalize"])]
 
 
+@dataclasses.dataclass(frozen=True)
+class _Saved:
+    """What a sentence-transformers directory says: its modules' directories by kind, in their order, and how the model
+    is to be used (prompts and similarity)."""
+
+    modules: dict[str, Path]
+    use: dict
+
+
 def load_encoder(config: ModelConfig, tokenizer=None) -> Encoder:
     """Load or initialise the encoder that `config` describes, in float32, on the CPU.
 
@@ -33,8 +42,10 @@ def load_encoder(config: ModelConfig, tokenizer=None) -> Encoder:
         raise InputError(
             "model.name is not set; give the directory or hub id of an encoder, or set model.from_scratch."
         )
-    config, projection = with_saved_settings(config)
-    _tell_other_similarity(config)
+    saved = _read_saved(config)
+    config, projection = _with_settings(config, saved)
+    if saved:
+        _tell_other_similarity(str(config.name), saved)
     tokenizer = tokenizer or load_tokenizer(config)
     backbone = fresh(config, tokenizer) if config.from_scratch else pretrained(config)
     _check_vocabulary(config, tokenizer, backbone)
@@ -79,15 +90,25 @@ def load_tokenizer(config: ModelConfig):
 
 def with_saved_settings(config: ModelConfig) -> tuple[ModelConfig, Projection | None]:
     """Fill what the recipe leaves unset from a sentence-transformers directory, and load its projection, if any."""
-    saved, projection = {}, None
-    folder = _local_folder(config)
-    if folder and (folder / "modules.json").exists():
-        saved, projection = _sentence_transformers_settings(folder)
+    return _with_settings(config, _read_saved(config))
+
+
+def _with_settings(config: ModelConfig, saved: _Saved | None) -> tuple[ModelConfig, Projection | None]:
+    found, projection = _sentence_transformers_settings(saved) if saved else ({}, None)
     given = {key: value for key, value in vars(config).items() if value is not None}
-    settings = {"pooling": "mean", "query_prefix": "", "passage_prefix": "", **saved, **given}
+    settings = {"pooling": "mean", "query_prefix": "", "passage_prefix": "", **found, **given}
     if projection is not None and config.projection not in (None, projection.out_features):
         projection = None
     return dataclasses.replace(config, **settings), projection
+
+
+def _read_saved(config: ModelConfig) -> _Saved | None:
+    """Read a sentence-transformers directory, once: a hub id costs requests, and its files may change in between."""
+    folder = _local_folder(config)
+    if not folder or not (folder / "modules.json").exists():
+        return None
+    use = folder / "config_sentence_transformers.json"
+    return _Saved(_modules(folder), read_json(use) if use.exists() else {})
 
 
 def _local_folder(config: ModelConfig) -> Path | None:
@@ -109,37 +130,27 @@ def _local_folder(config: ModelConfig) -> Path | None:
         ) from error
 
 
-def _sentence_transformers_settings(folder: Path) -> tuple[dict, Projection | None]:
-    places = _modules(folder)
-    settings, projection = {"pooling": _pooling(places["Pooling"] / "config.json")}, None
-    if "Dense" in places:
-        projection = load_projection(places["Dense"])
+def _sentence_transformers_settings(saved: _Saved) -> tuple[dict, Projection | None]:
+    settings, projection = {"pooling": _pooling(saved.modules["Pooling"] / "config.json")}, None
+    if "Dense" in saved.modules:
+        projection = load_projection(saved.modules["Dense"])
         settings["projection"] = projection.out_features
-    prompts = _use(folder).get("prompts") or {}
+    prompts = saved.use.get("prompts") or {}
     settings["query_prefix"] = prompts.get("query") or ""
     settings["passage_prefix"] = prompts.get("passage") or prompts.get("document") or ""
     return settings, projection
 
 
-def _use(folder: Path) -> dict:
-    """Return how a model says that it is to be used: prompts and similarity."""
-    file = folder / "config_sentence_transformers.json"
-    return read_json(file) if file.exists() else {}
-
-
-def _tell_other_similarity(config: ModelConfig) -> None:
+def _tell_other_similarity(name: str, saved: _Saved) -> None:
     """Warn where a model's own scores are not cosines, or where it does not say: its published figures differ."""
-    folder = _local_folder(config)
-    if not folder or not (folder / "modules.json").exists():
-        return
-    similarity, normalized = _use(folder).get("similarity_fn_name"), "Normalize" in _modules(folder)
+    similarity, normalized = saved.use.get("similarity_fn_name"), "Normalize" in saved.modules
     # Of unit vectors, dot product and Euclidean distance give the cosine's order.
     if similarity == "cosine" or (normalized and similarity != "manhattan"):
         return
     modules = "with" if normalized else "without"
     declared = f"the similarity {similarity!r}" if similarity else "no similarity"
     warn(
-        f"model.name = {config.name}: found modules.json {modules} Normalize and {declared} declared in "
+        f"model.name = {name}: found modules.json {modules} Normalize and {declared} declared in "
         "config_sentence_transformers.json; vectors are made unit length here and scores are cosines, so figures "
         f"published with {_FIGURES.get(similarity, 'dot products')} differ."
     )

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from hybrid.evaluation.config import EncodingConfig, EvaluationConfig
-from hybrid.evaluation.evaluator import LoadedTask, evaluate_encoder, load_tasks, score
+from hybrid.evaluation.evaluator import evaluate_encoder, score
+from hybrid.evaluation.loading import LoadedTask, load_tasks
 from hybrid.models.config import ModelConfig
 from hybrid.models.load import load_encoder
 from tests.benchmarks.suite import memory_gb

@@ -8,7 +8,8 @@ import torch
 
 from hybrid.evaluation import vectors, whole_pool
 from hybrid.evaluation.config import EncodingConfig, EvaluationConfig
-from hybrid.evaluation.evaluator import evaluate_encoder, loaded_task
+from hybrid.evaluation.evaluator import evaluate_encoder
+from hybrid.evaluation.loading import loaded_task
 from hybrid.evaluation.passages import passage_collection
 from hybrid.evaluation.task import THREE_SETTINGS, Task
 from hybrid.models import ModelConfig

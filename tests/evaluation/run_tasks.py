@@ -4,7 +4,8 @@ import sys
 from pathlib import Path
 
 from hybrid.evaluation.config import EncodingConfig, EvaluationConfig, SearchConfig
-from hybrid.evaluation.evaluator import evaluate_encoder, load_tasks
+from hybrid.evaluation.evaluator import evaluate_encoder
+from hybrid.evaluation.loading import load_tasks
 from hybrid.models import ModelConfig
 from hybrid.models.load import load_encoder
 from hybrid.runtime.files import write_json

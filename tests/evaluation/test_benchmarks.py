@@ -7,7 +7,7 @@ import pytest
 from hybrid.evaluation import development
 from hybrid.evaluation.benchmarks import Benchmarks
 from hybrid.evaluation.config import BenchmarkConfig
-from hybrid.evaluation.evaluator import loaded_task
+from hybrid.evaluation.loading import loaded_task
 from hybrid.evaluation.passages import passage_collection
 from hybrid.evaluation.task import THREE_SETTINGS, Task
 from hybrid.runtime.errors import InputError

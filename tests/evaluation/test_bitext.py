@@ -10,8 +10,9 @@ from pyarrow import parquet
 
 from hybrid.evaluation.bitext import Bitext, check_bitext, neighbours, score_bitext, script
 from hybrid.evaluation.config import EncodingConfig, EvaluationConfig
-from hybrid.evaluation.evaluator import evaluate_encoder, load_tasks
+from hybrid.evaluation.evaluator import evaluate_encoder
 from hybrid.evaluation.languages import RESOURCES, XLMR, XTREME_36, group_of, xtreme_36
+from hybrid.evaluation.loading import load_tasks
 from hybrid.runtime.errors import InputError
 
 SIDES = {"deu": ["eins", "zwei", "drei"], "rus": ["один", "два"], "xxx": ["a", "b", "c", "d"]}

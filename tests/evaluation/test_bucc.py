@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from pyarrow import parquet
 
-from hybrid.evaluation.comparable import Pairs, Split, applied_scores, correct, f1_above, mined, side, threshold
+from hybrid.evaluation.comparable import applied_scores, correct, f1_above, threshold
 from hybrid.evaluation.config import EncodingConfig, EvaluationConfig, SearchConfig
-from hybrid.evaluation.evaluator import evaluate_encoder, load_tasks
+from hybrid.evaluation.evaluator import evaluate_encoder
+from hybrid.evaluation.loading import load_tasks
+from hybrid.evaluation.margin import Pairs, Split, mined, neighbours, side
 from hybrid.evaluation.vectors import Vectors
 from hybrid.runtime.errors import InputError
 from tests.evaluation.published import write_bucc
@@ -37,13 +39,13 @@ def test_the_margin_is_the_cosine_over_the_mean_of_both_neighbourhoods(tmp_path)
     random = np.random.default_rng(0)
     split = made_split("training", 8)
     x, y = unit(random, 12).astype(np.float32), unit(random, 12).astype(np.float32)
-    found = mined(split, vectors(tmp_path, np.concatenate([x, y])), SEARCH)
+    found = mined(split, neighbours(split, vectors(tmp_path, np.concatenate([x, y])), SEARCH))
     cosines = x.astype(np.float64) @ y.astype(np.float64).T
     near_x, near_y = (-np.sort(-matrix, axis=1)[:, :4].mean(axis=1) for matrix in (cosines, cosines.T))
     margin = cosines / ((near_x[:, None] + near_y[None, :]) / 2)
-    neighbours = np.argsort(-cosines, axis=1)[:, :4]
+    nearest = np.argsort(-cosines, axis=1)[:, :4]
     for source, target, score in zip(*vars(found["forward"]).values(), strict=True):
-        assert target == max(neighbours[source], key=lambda column: margin[source, column])
+        assert target == max(nearest[source], key=lambda column: margin[source, column])
         assert score == pytest.approx(margin[source, target], rel=1e-6)
     both = found["both_directions"]
     assert len(set(both.source)) == len(both.source)
@@ -59,7 +61,7 @@ def test_equal_sentences_are_one_and_take_no_part_in_what_is_extracted(tmp_path)
         ["de-1", "de-2", "de-4", "de-5"],
         [False, True, True, True],
     )
-    found = mined(split, vectors(tmp_path, unit(np.random.default_rng(1), 8)), SEARCH)
+    found = mined(split, neighbours(split, vectors(tmp_path, unit(np.random.default_rng(1), 8)), SEARCH))
     assert all(0 not in pairs.source for pairs in found.values())
 
 
@@ -108,6 +110,33 @@ def test_the_threshold_comes_from_one_split_and_the_scores_from_the_other(encode
     assert metrics["bucc/both_directions/f1"] == pytest.approx(2 * taken["gold"].sum() / (len(taken) + 10))
     assert not {"de-000000000", "en-000000000"} & {*table["source"], *table["target"]}
     assert {"bucc/forward/f1", "bucc/backward/f1"} <= metrics.keys()
+
+
+def test_an_approximate_index_reports_its_recall_of_both_splits(encoder, bucc, tmp_path):
+    pytest.importorskip("faiss")
+    recalls = {}
+    for parameters in ("nprobe=1", "nprobe=2"):
+        search = SearchConfig(backend="faiss", factory="IVF2,Flat", parameters=parameters, device="cpu")
+        config = EvaluationConfig(encoding=EncodingConfig(precision="fp32"), search=search)
+        folder = tmp_path / parameters
+        evaluate_encoder(encoder, load_tasks(["bucc"], bucc), folder, config)
+        settings = json.loads((folder / "bucc" / "scores.json").read_text())["settings"]
+        recalls[parameters] = {way: one["recall_of_search"]["de>en"] for way, one in settings.items()}
+    assert {recall for one in recalls["nprobe=2"].values() for recall in one.values()} == {1.0}
+    for split in ("sample", "training"):
+        there, back, both = (recalls["nprobe=1"][way][split] for way in ("forward", "backward", "both_directions"))
+        assert both == pytest.approx((there + back) / 2)
+        assert 0.25 < both < 1
+
+
+def test_an_index_that_finds_too_few_neighbours_for_the_margin_is_refused(tmp_path):
+    pytest.importorskip("faiss")
+    split, array = made_split("training", 8), np.eye(6)[[0] * 11 + [1] + [0] * 11 + [1]]
+    search = SearchConfig(backend="faiss", factory="IVF2,Flat", parameters="nprobe=1", device="cpu")
+    with pytest.raises(
+        InputError, match=r"IVF2,Flat \(nprobe=1\) finds fewer than 4 neighbours of 1 sentences of training"
+    ):
+        neighbours(split, vectors(tmp_path, array), search)
 
 
 def test_without_a_split_to_tune_on_nothing_is_scored(bucc):

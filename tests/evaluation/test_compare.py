@@ -11,7 +11,8 @@ from mlflow import MlflowClient
 from pyarrow import parquet
 
 from hybrid.evaluation.compare import compare, config_table, main
-from hybrid.evaluation.evaluator import loaded_task, score
+from hybrid.evaluation.evaluator import score
+from hybrid.evaluation.loading import loaded_task
 from hybrid.evaluation.passages import passage_collection
 from hybrid.evaluation.runs import read_recipe
 from hybrid.evaluation.statistics import combined, difference, holm, interval, mean, values
@@ -328,7 +329,7 @@ def test_a_report_is_logged_on_request_with_its_files_and_differences(folders, m
         (["good", "poor", "--baseline", "god"], "did you mean 'good'"),
         (["good", "empty"], "holds no results"),
         (["good", "other"], "was scored on different data"),
-        (["good", "--measures", "bleu"], "share no task with one of the measures"),
+        (["good", "--measures", "bleu"], "'bleu' has no value in any of the runs; they have"),
     ],
 )
 def test_bad_input_is_told_in_one_sentence(folders, capsys, monkeypatch, arguments, message):

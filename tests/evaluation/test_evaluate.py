@@ -4,17 +4,24 @@ import json
 import re
 import signal
 import sys
+from collections import namedtuple
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from mlflow import MlflowClient
 
 import evaluate
+import train
+from hybrid.config import read_config
 from hybrid.evaluation import vectors
 from hybrid.models.save import save_encoder
+from hybrid.runtime.tracking import Tracker
 from tests.evaluation.run_evaluate import SHARD
 from tests.launched import Launched
 
+Corpus = namedtuple("Corpus", "name languages digest")
 SAMPLE = Path(__file__).parents[2] / "hybrid" / "sample"
 
 
@@ -167,6 +174,32 @@ def test_an_evaluation_that_fails_ends_its_run_as_failed(run, tmp_path, monkeypa
         evaluate.main()
     (found,) = [run for run in client.search_runs(["1"]) if run.info.run_name != "trained"]
     assert found.info.status == "FAILED"
+
+
+def test_an_evaluation_has_the_tags_of_the_training_that_wrote_its_model(encoder, run, tmp_path, monkeypatch):
+    client, _, rest = run
+    config = read_config(["--training.output", str(tmp_path / "runs"), "--training.name", "r", "--training.seed", "7"])
+    uri = rest[rest.index("--tracking.uri") + 1]
+    data = SimpleNamespace(train=[Corpus("squad", ("de", "en"), "d1")], counts={})
+    mixture = SimpleNamespace(table=list, languages=("de", "en"))
+    tracker = Tracker(config.folder, "r", replace(config.tracking, uri=uri, experiment="e"))
+    train.log_start(config, data, mixture, tracker)
+    tracker.close()
+    save_encoder(encoder, config.folder / "model", "card", 32)
+    monkeypatch.setattr(evaluate, "evaluate_encoder", lambda *_: {})
+    monkeypatch.setattr(
+        sys, "argv", ["evaluate.py", "--model", str(config.folder / "model"), str(tmp_path / "two"), *rest]
+    )
+    evaluate.main()
+    trained = client.get_run(tracker.run_id).data.tags
+    names = ("mixture", "encoder", "languages", "seed", "digest.squad")
+    wanted = {name: trained[name] for name in names}
+    assert (wanted["seed"], wanted["languages"], wanted["digest.squad"]) == ("7", "de en", "d1")
+    found = {run.data.tags["model"]: run.data.tags for run in client.search_runs(["1"], "tags.job = 'evaluate'")}
+    ours, other = found[str(config.folder / "model")], found[str(tmp_path / "two")]
+    assert {name: ours.get(name) for name in names} == wanted
+    assert ours["job"] == "evaluate"
+    assert not {*names, "folder"} & other.keys()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are looked up in /proc")

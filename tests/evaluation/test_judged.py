@@ -16,9 +16,10 @@ from hybrid.evaluation import corpora
 from hybrid.evaluation.config import EncodingConfig, EvaluationConfig, SearchConfig
 from hybrid.evaluation.corpora import read_corpus
 from hybrid.evaluation.distinct import Joined, distinct
-from hybrid.evaluation.evaluator import evaluate_encoder, load_tasks
+from hybrid.evaluation.evaluator import evaluate_encoder
 from hybrid.evaluation.judged import Part, check_part
 from hybrid.evaluation.judged_scores import without
+from hybrid.evaluation.loading import load_tasks
 from hybrid.evaluation.runs import read_recipe
 from hybrid.evaluation.search import Found
 from hybrid.evaluation.statistics import mean

@@ -7,8 +7,9 @@ import pytest
 
 from hybrid.evaluation.bitext import Bitext
 from hybrid.evaluation.config import EncodingConfig, EvaluationConfig
-from hybrid.evaluation.evaluator import LoadedTask, evaluate_encoder, loaded_task
+from hybrid.evaluation.evaluator import evaluate_encoder
 from hybrid.evaluation.lir import Removed, directions, fitted, removed
+from hybrid.evaluation.loading import LoadedTask, loaded_task
 from hybrid.evaluation.passages import passage_collection
 from hybrid.evaluation.task import THREE_SETTINGS, Setting, Task
 from hybrid.runtime.errors import InputError

@@ -123,6 +123,28 @@ def test_ranks_are_counted_among_the_languages_asked_for(encoder, tmp_path, lang
         assert {len(kept) for query, kept in enumerate(mined.negatives) if query % 6} == {5}
 
 
+def test_an_approximate_index_reports_its_recall_of_the_exact_candidates(encoder, tmp_path):
+    pytest.importorskip("faiss")
+    asked, config = from_paragraphs(paragraphs()), MiningConfig(last_rank=6, languages="own")
+    told = {}
+    for name, search in (
+        ("exact", {}),
+        ("whole", {"backend": "faiss", "factory": "IVF2,Flat", "parameters": "nprobe=2"}),
+        ("part", {"backend": "faiss", "factory": "IVF2,Flat", "parameters": "nprobe=1"}),
+    ):
+        mine(
+            encoder,
+            asked,
+            tmp_path / f"{name}.jsonl",
+            config,
+            EncodingConfig(precision="fp32"),
+            SearchConfig(device="cpu", **search),
+        )
+        told[name] = json.loads((tmp_path / f"{name}.mined.json").read_text()).get("recall of search")
+    assert (told["exact"], told["whole"]) == (None, 1.0)
+    assert 0 < told["part"] < 1
+
+
 def test_languages_that_no_passage_is_in_are_refused_before_encoding(tmp_path):
     asked = from_paragraphs({"de": paragraphs()["de"]})
     with pytest.raises(InputError, match=r"languages is 'others', but no question \(languages: de\) has passages"):
@@ -156,13 +178,42 @@ def test_a_positive_outside_the_window_is_held_against_its_own_score(pool):
         assert kept
 
 
+def test_a_question_whose_passage_ranks_below_the_window_has_no_negative_unless_the_margin_lets_it_and_is_counted(pool):
+    collection, answers, found, scores = pool
+    without = Found(np.array([[row for row in line if row % 6 != 4] for line in found.rows]), found.scores[:, :10])
+    scores[4] = 0.3
+    mined = choose(collection, answers, without, scores, MiningConfig(last_rank=10, count=10))
+    assert (mined.negatives[4], mined.beneath) == ([], 1)
+    assert choose(collection, answers, without, scores, MiningConfig(last_rank=4, margin=0.1)).beneath == 12
+    assert choose(collection, answers, without, scores, MiningConfig(last_rank=6, margin=0.1)).beneath == 1
+    free = choose(collection, answers, without, scores, MiningConfig(last_rank=10, count=10, margin=-2, ratio=9))
+    assert len(free.negatives[4]) == 10
+    assert free.beneath == 0
+
+
+@pytest.mark.parametrize("positive", [0.5, -0.5])
+def test_the_relative_margin_is_a_part_of_the_scores_size_whatever_its_sign(pool, positive):
+    collection, answers, _, scores = pool
+    line = np.full(12, positive, np.float32) - np.linspace(0.005, 0.115, 12, dtype=np.float32)
+    found = Found(np.tile(np.arange(12), (12, 1)), np.tile(line, (12, 1)))
+    scores[:] = positive
+    for query, kept in enumerate(
+        choose(collection, answers, found, scores, MiningConfig(ratio=0.9, count=12)).negatives
+    ):
+        # Those more than a tenth of 0.5 below, less the question's own and one with its answer.
+        own = {query % 6, query % 6 + 6} | ({2, 8} if query % 6 == 0 else set())
+        assert kept == [row for row in range(5, 12) if row not in own]
+
+
 def test_questions_with_fewer_negatives_than_asked_for_are_told(encoder, tmp_path, capsys):
     settings = [EncodingConfig(precision="fp32"), SearchConfig(device="cpu")]
     mined = mine(encoder, from_paragraphs(paragraphs()), tmp_path / "pairs.jsonl", MiningConfig(last_rank=2), *settings)
     none = sum(not kept for kept in mined.negatives)
     assert f"12 of 12 questions have fewer than 8 negatives, {none} have none" in capsys.readouterr().err
     told = json.loads((tmp_path / "pairs.mined.json").read_text())["questions"]
-    assert told == {"all": 12, "fewer negatives than asked for": 12, "no negative": none}
+    assert told == {"all": 12, "fewer negatives than asked for": 12, "no negative": none} | {
+        "nothing in the window far enough below the positive": mined.beneath
+    }
 
 
 def test_a_window_that_is_none_and_a_filter_that_reads_too_little_are_refused():
@@ -328,7 +379,8 @@ def test_only_the_languages_that_are_named_are_mined(tmp_path, form):
     for code in ("de", "en", "fi"):
         answer = {"text": code, "answer_start": 0}
         question = {"id": "q", "question": f"{code} what?", "answers": [answer]}
-        content = {"data": [{"title": "a", "paragraphs": [{"context": f"{code} says so.", "qas": [question]}]}]}
+        paragraph = {"context": f"{code} says so.", "qas": [question], "sentence_breaks": [[0, 11]]}
+        content = {"data": [{"title": "a", "paragraphs": [paragraph]}]}
         (tmp_path / f"dev.{code}.json").write_text(json.dumps(content))
     files = str(tmp_path / "dev.{language}.json")
 
@@ -339,6 +391,31 @@ def test_only_the_languages_that_are_named_are_mined(tmp_path, form):
     assert languages(["fi", "en"]) == ("en", "fi")
     with pytest.raises(InputError, match=r"languages names 'sv', but --dataset.files has de, en, fi"):
         languages(["de", "sv"])
+
+
+@pytest.mark.parametrize("by_language", [False, True])
+def test_files_in_lareqas_form_are_read_as_such_and_all_their_paragraphs_are_candidates(tmp_path, by_language):
+    question = {"id": "q", "question": "what?", "answers": [{"text": "One", "answer_start": 0}]}
+    breaks = [[0, 4], [5, 9]]
+    content = [
+        {"context": "One. Two.", "sentence_breaks": breaks, "qas": [question]},
+        {"context": "Six. Ten.", "sentence_breaks": breaks, "qas": []},
+    ]
+    path = tmp_path / "dev.en.json"
+    files = {"en": str(path)} if by_language else str(tmp_path / "dev.{language}.json")
+    config = DatasetConfig(format="lareqa", files=files)
+    path.write_text(json.dumps({"data": [{"title": "a", "paragraphs": content}]}))
+    assert list(read_asked(config).collection.documents.texts) == ["One. Two.", "Six. Ten."]
+    del content[1]["sentence_breaks"]
+    path.write_text(json.dumps({"data": [{"title": "a", "paragraphs": content}]}))
+    with pytest.raises(InputError, match='"sentence_breaks" of paragraph 1'):
+        read_asked(config)
+
+
+@pytest.mark.parametrize("key", ["max_items", "max_length"])
+def test_settings_of_a_data_set_that_hold_in_training_alone_are_refused_before_files_are_read(key):
+    with pytest.raises(InputError, match=rf"--dataset.{key} is 5, which mining does not follow; remove it"):
+        read_asked(data_set("nowhere.{language}.json", DatasetConfig(**{key: 5})))
 
 
 def test_a_data_set_that_cannot_be_mined_is_refused():

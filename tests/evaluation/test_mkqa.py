@@ -11,7 +11,8 @@ from pyarrow import parquet
 
 from hybrid.evaluation.config import EncodingConfig, EvaluationConfig
 from hybrid.evaluation.corpora import read_corpus
-from hybrid.evaluation.evaluator import evaluate_encoder, load_tasks
+from hybrid.evaluation.evaluator import evaluate_encoder
+from hybrid.evaluation.loading import load_tasks
 from hybrid.runtime.errors import InputError
 from tests.evaluation.published import json_lines, write_mkqa
 

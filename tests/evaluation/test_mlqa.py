@@ -9,8 +9,9 @@ from pyarrow import parquet
 
 from hybrid.evaluation.answers import f1
 from hybrid.evaluation.config import EncodingConfig, EvaluationConfig
-from hybrid.evaluation.evaluator import evaluate_encoder, load_tasks
+from hybrid.evaluation.evaluator import evaluate_encoder
 from hybrid.evaluation.judged_scores import read_answers
+from hybrid.evaluation.loading import load_tasks
 from hybrid.evaluation.search import Found
 from hybrid.runtime.errors import InputError
 from tests.evaluation.mlqa_form import write_mlqa_form

@@ -12,16 +12,20 @@ import pytest
 from hybrid.evaluation import evaluator
 from hybrid.evaluation.bitext import Bitext
 from hybrid.evaluation.collection import check
-from hybrid.evaluation.comparable import Comparable, Split, side
+from hybrid.evaluation.comparable import Comparable
 from hybrid.evaluation.config import EncodingConfig, EvaluationConfig
 from hybrid.evaluation.encoding import encode
-from hybrid.evaluation.evaluator import evaluate_encoder, load_tasks, loaded_task, result_key
+from hybrid.evaluation.evaluator import evaluate_encoder, result_key
+from hybrid.evaluation.loading import load_tasks, loaded_task
+from hybrid.evaluation.margin import Split, side
 from hybrid.evaluation.passages import passage_collection
 from hybrid.evaluation.task import THREE_SETTINGS, Setting, Task, doubts, find_task, load, registry
 from hybrid.runtime.errors import InputError
 from hybrid.runtime.files import read_json, write_json
 from tests.evaluation.conftest import made_paragraphs
 from tests.evaluation.published import write_mlqa
+
+SAMPLE = Path(__file__).parents[2] / "hybrid" / "sample"
 
 CANDIDATES = {
     **{"ar": 1222, "de": 1276, "el": 1234, "en": 1180, "es": 1215, "hi": 1244},
@@ -96,6 +100,21 @@ def test_missing_files_are_refused_with_the_folder_and_where_to_get_them(tmp_pat
 def test_two_tasks_that_would_share_a_folder_are_refused_with_both_places(names, tmp_path):
     with pytest.raises(InputError, match=f"--tasks: {names[0]} and {names[1]} are both called"):
         load_tasks(list(names), tmp_path)
+
+
+def test_a_task_called_as_treated_scores_of_another_is_refused_where_there_are_such(tmp_path):
+    for path in SAMPLE.glob("heldout.*.json"):
+        for name in ("x", "x-lir"):
+            (tmp_path / name).mkdir(exist_ok=True)
+            shutil.copy(path, tmp_path / name / f"{path.name.split('.')[1]}.json")
+    names = ["parallel:x-lir", "parallel:x"]
+    with pytest.raises(
+        InputError, match="treated scores of parallel-x would lie in one folder with the task parallel-x-lir"
+    ):
+        load_tasks(names, tmp_path, lir=1)
+    assert (
+        len(load_tasks(names, tmp_path)) == len(load_tasks([names[0], "parallel-paragraphs:x"], tmp_path, lir=1)) == 2
+    )
 
 
 def _with_folder(root: Path, name: str) -> Path:

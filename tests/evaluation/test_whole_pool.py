@@ -11,7 +11,8 @@ from ir_measures import AP, P, R
 from pyarrow import parquet
 
 from hybrid.evaluation import whole_pool
-from hybrid.evaluation.evaluator import flat, loaded_task, score
+from hybrid.evaluation.evaluator import flat, score
+from hybrid.evaluation.loading import loaded_task
 from hybrid.evaluation.passages import passage_collection
 from hybrid.evaluation.task import THREE_SETTINGS, Setting, Task
 from tests.evaluation.conftest import made_paragraphs

@@ -2,11 +2,12 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 
 from hybrid.evaluation.results import check_models
-from hybrid.models import ModelConfig
+from hybrid.models import ModelConfig, load
 from hybrid.models.load import load_encoder
 from hybrid.models.save import save_encoder
 from tests.models.test_encoder import tiny
@@ -59,3 +60,15 @@ def test_a_model_whose_own_scores_are_no_cosines_is_told_once(saved, normalized,
 )
 def test_a_model_whose_own_order_is_the_cosines_is_not_told(saved, normalized, similarity, tmp_path, capsys):
     assert told(saved, tmp_path / "model", normalized, similarity, capsys) == []
+
+
+def test_what_the_hub_has_of_a_model_is_asked_for_and_read_once(saved, monkeypatch):
+    asked, files, read = [], [], load.read_json
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda name, **_: asked.append(name) or str(saved))
+    monkeypatch.setattr(load, "read_json", lambda path: files.append(path.name) or read(path))
+    for part in ("pretrained", "load_tokenizer"):
+        local = getattr(load, part)
+        monkeypatch.setattr(load, part, lambda config, local=local: local(replace(config, name=str(saved))))
+    assert load_encoder(ModelConfig(name="some/model")).config.pooling == "mean"
+    assert asked == ["some/model"]
+    assert sorted(files) == ["config.json", "config_sentence_transformers.json", "modules.json"]

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hybrid.data.files import read_lines
-from hybrid.evaluation.comparable import NEIGHBOURS, WAYS, Comparable, Split, side
+from hybrid.evaluation.comparable import WAYS, Comparable
 from hybrid.evaluation.judged import check_documents, check_unknown
+from hybrid.evaluation.margin import NEIGHBOURS, Split, side
 from hybrid.evaluation.task import Setting, Task
 from hybrid.runtime.errors import InputError
 
