@@ -63,7 +63,7 @@ def run(given: Namespace) -> None:
         "second run: from the command to the log line of its first step, with a warm store.",
         "Aim of the loader: 10,000 rows/s, what an H200 may take of a small encoder.",
     ]
-    report("data", list(cases.values()), notes, given.out)
+    report(list(cases.values()), notes, given)
 
 
 def simulated(folder: Path, items: int, languages: int) -> Path:
