@@ -50,13 +50,15 @@ def run(given: Namespace) -> None:
             cache.mkdir()
             recipe = cache / "recipe.yaml"
             recipe.write_text(RECIPE.format(pairs=pairs, cache=cache, model=given.model), encoding="utf-8")
-            found = _in_a_process("build", recipe)
+            found = in_a_process("build", recipe)
             build = cases["corpus and token store"]
             build.values.append(found["texts"] / found["seconds"])
             build.memory_gb = max(build.memory_gb or 0, found["memory_gb"])
-            cases["second run"].values.append(seconds_to_first_step(recipe))
+            seconds, memory = first_step(recipe)
+            cases["second run"].values.append(seconds)
+            cases["second run"].memory_gb = max(cases["second run"].memory_gb or 0, memory)
             for workers in given.workers:
-                found = _in_a_process("rows", recipe, workers, given.batch, given.batches)
+                found = in_a_process("rows", recipe, workers, given.batch, given.batches)
                 cases[f"loader, {workers} workers"].values.append(found["rows"] / found["seconds"])
     notes = [
         f"{given.items} items x {given.languages} languages, real SQuAD text; batches of {given.batch} rows.",
@@ -82,8 +84,8 @@ def simulated(folder: Path, items: int, languages: int) -> Path:
     return path
 
 
-def seconds_to_first_step(recipe: Path) -> float:
-    """Start a training job and return the seconds until it tells of its first step."""
+def first_step(recipe: Path) -> tuple[float, float]:
+    """Start a training job; returns the seconds until it tells of its first step, and its peak memory in GB by then."""
     command = [sys.executable, str(ROOT / "train.py"), "--config", str(recipe), "--overwrite"]
     settings = {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
     start = time.perf_counter()
@@ -92,11 +94,12 @@ def seconds_to_first_step(recipe: Path) -> float:
             if re.match(r"step 1/1 ", line):
                 seconds = time.perf_counter() - start
                 job.kill()
-                return seconds
+                return seconds, os.wait4(job.pid, 0)[2].ru_maxrss * 1024 / 1e9
     raise RuntimeError(f"{recipe}: the job ended without a step")
 
 
-def _in_a_process(*arguments) -> dict:
+def in_a_process(*arguments: object) -> dict:
+    """Run data_ours.py in a process of its own; returns what it tells."""
     script = str(Path(__file__).parent / "data_ours.py")
     settings = {"PYTHONPATH": str(ROOT), "TOKENIZERS_PARALLELISM": "true"}
     done = subprocess.run(

@@ -81,8 +81,14 @@ def worker(script: str, arguments: dict, processes: int = 1, launcher: tuple[str
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
-def report(cases: list[Case], notes: list[str], given: Namespace) -> None:
-    """Print one Markdown table with medians, spread and ratios, and write the same as OUT/NAME.json."""
+def report(
+    cases: list[Case], notes: list[str], given: Namespace, conclude: Callable[[list[Case]], list[str]] = lambda _: []
+) -> None:
+    """Print one Markdown table with medians, spread and ratios, and write the same as OUT/NAME.json.
+
+    Args:
+        conclude: from all cases, those of earlier calls included, to more lines.
+    """
     about, before = machine(), earlier(given)
     if before:
         cases, notes = _joined(before, cases, notes)
@@ -97,8 +103,9 @@ def report(cases: list[Case], notes: list[str], given: Namespace) -> None:
         beside = f"{ratio:.2f}x of {case.against}" if ratio else ""
         print(f"| {case.name} | {case.median:.4g} {case.unit} | {spread} ({len(case.values)}) | {memory} | {beside} |")
         rows.append(vars(case) | {"median": case.median, "ratio": ratio})
-    print("\n" + "\n".join(notes))
     content = {"name": given.name, "machine": about, "settings": _settings(given), "cases": rows, "notes": notes}
+    content["conclusions"] = conclude(cases)
+    print("\n" + "\n".join([*notes, *content["conclusions"]]))
     with atomic_file(_file(given)) as file:
         file.write(json.dumps(content, indent=1) + "\n")
 

@@ -6,7 +6,7 @@ from argparse import Namespace
 import pytest
 
 from hybrid.runtime.errors import InputError
-from tests.benchmarks import suite
+from tests.benchmarks import growth, suite
 from tests.benchmarks.__main__ import main
 from tests.benchmarks.suite import Case, data_folder, earlier, report
 
@@ -64,3 +64,26 @@ def test_bad_calls_are_told_in_a_sentence_before_anything_is_measured(tmp_path, 
     with pytest.raises(SystemExit):
         main(["train", "--model", "none", "--repeats", "0"])
     assert "give a whole number of at least 1" in capsys.readouterr().err
+
+
+def test_exponents_of_powers_are_found_with_and_without_a_constant_part():
+    points = (8, 16, 32, 64)
+    assert growth.exponent(points, [3 * x**2 for x in points]).startswith("grows with power 2.00 (")
+    assert "is above the first point's with 1.00" in growth.exponent(points, [100 + 5 * x for x in points])
+    assert growth.exponent(points, [1.0, 1.01, 0.99, 1.02]) == "grows with power 0.01"
+    assert "too small to be measured" in growth.exponent(points, [0.0, 0.0, 0.1, 0.2])
+
+
+def test_growth_in_parts_concludes_from_all_points_of_a_series(tmp_path):
+    def part(value: float) -> None:
+        found = [Case(f"sampler, ranks {point}", "s", [value * point], value) for point in (1, 32, 1024)]
+        report(found, [], call(tmp_path), growth.exponents)
+
+    for value in (1.0, 3.0):
+        part(value)
+    conclusions = json.loads((tmp_path / "one.json").read_text())["conclusions"]
+    assert conclusions == [
+        "sampler, ranks: time grows with power 1.00 (what is above the first point's with 1.00); "
+        "memory grows with power 0.00"
+    ]
+    assert growth.exponents([Case("sampler, ranks 1", "s", [1.0])]) == []
