@@ -124,7 +124,7 @@ def next_batch(items: int = 10**8, languages: int = 110, ranks: int = 1024) -> t
 
 def load(given: Namespace, folder: Path, batch: int = 256, items: int = 16_000) -> tuple[float, float]:
     """Sample and collate one batch in the training process, from a token store that is there."""
-    found = in_a_process("rows", _recipe(given, folder, items), 0, batch, LOADED)
+    found = in_a_process("data_ours.py", "rows", _recipe(given, folder, items), 0, batch, LOADED)
     return found["seconds"] / LOADED, found["memory_gb"]
 
 
@@ -141,7 +141,7 @@ def _recipe(given: Namespace, folder: Path, items: int) -> Path:
         inside.mkdir()
         text = RECIPE.format(pairs=simulated(inside, items, 2), cache=inside, model=given.model)
         recipe.write_text(text, encoding="utf-8")
-        in_a_process("build", recipe)
+        in_a_process("data_ours.py", "build", recipe)
     return recipe
 
 
