@@ -85,17 +85,25 @@ def _build(folder: Path, texts: Texts, name: str, tokenizer: str) -> None:
     """Tokenise in parts, by one process per core, and join the parts in order."""
     (folder / TOKENIZER).write_text(tokenizer, encoding="utf-8")
     parts = len(list(_parts(texts, PART_BYTES)))
-    lengths = []
-    with open(folder / IDS, "wb") as file, progress(len(texts), f"tokenising {name}", "texts") as bar:
+    total = 0
+    with (
+        open(folder / IDS, "wb") as file,
+        open(folder / ENDS, "wb") as ends,
+        progress(len(texts), f"tokenising {name}", "texts") as bar,
+    ):
+        # Written part by part: the ends of a hundred million texts would take 2.4 GB on their way to one array.
+        form = {"descr": np.dtype(np.int64).str, "fortran_order": False, "shape": (len(texts),)}
+        np.lib.format.write_array_header_1_0(ends, form)
         for number in _tokenised(folder, texts, parts):
             part = folder / f"part-{number}.npz"
             with np.load(part) as result:
                 file.write(result["ids"])
-                lengths.append(result["lengths"])
+                part_ends = total + np.cumsum(result["lengths"])
+            ends.write(part_ends)
+            total = int(part_ends[-1])
             part.unlink()
-            bar.update(len(lengths[-1]))
+            bar.update(len(part_ends))
             get_on()
-    np.save(folder / ENDS, np.cumsum(np.concatenate(lengths), dtype=np.int64))
 
 
 def _tokenised(folder: Path, texts: Texts, parts: int) -> Iterator[int]:
@@ -132,6 +140,7 @@ def tokenise_parts(folder: Path, texts: Texts, size: int, first: int, step: int)
             lengths.extend(map(len, encodings))
             ids.extend(np.array(encoding, np.int32) for encoding in encodings)
         np.savez(folder / f"part-{number}.npz", ids=np.concatenate(ids), lengths=np.array(lengths, np.int64))
+        texts.release()
         yield number
 
 

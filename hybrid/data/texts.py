@@ -1,6 +1,7 @@
 """Many texts in one file, each once, read through a memory map."""
 
 import hashlib
+import mmap
 from array import array
 from collections.abc import Iterator
 from pathlib import Path
@@ -98,6 +99,13 @@ class Texts:
 
     def __iter__(self) -> Iterator[str]:
         return map(self.__getitem__, range(len(self)))
+
+    def release(self) -> None:
+        """Let go of the pages of the maps that have been read: they would count as this process's memory."""
+        for part in (self.ends, self.bytes):
+            pages = getattr(part.base, "_mmap", None)
+            if pages is not None and hasattr(mmap, "MADV_DONTNEED"):
+                pages.madvise(mmap.MADV_DONTNEED)
 
     def digest(self) -> str:
         """Return the digest of all texts in their order."""

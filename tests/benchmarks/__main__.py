@@ -1,10 +1,16 @@
-"""`HYBRID_DATA=... python -m tests.benchmarks NAME ...`: one benchmark, with its flags; `all` runs them one by one."""
+"""`HYBRID_DATA=... python -m tests.benchmarks NAME ...`: one benchmark, with its flags; `all` runs them one by one.
 
-from argparse import ArgumentParser, Namespace
+Their peers: `pip install -r tests/benchmarks/requirements.txt`. A long one is measured in parts with `--append`.
+"""
+
+import sys
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from functools import partial
 from pathlib import Path
 
-from tests.benchmarks import data, encoding, evaluation, growth, sampler, training, zero
+from hybrid.runtime.errors import InputError
+from tests.benchmarks import data, encoding, evaluation, gpu, growth, sampler, training, zero
+from tests.benchmarks.suite import earlier
 
 BENCHMARKS = {
     "train": (training, training.run),
@@ -15,39 +21,57 @@ BENCHMARKS = {
     "growth": (growth, growth.run),
     "sampler": (sampler, sampler.run),
     "zero": (zero, zero.run),
+    "gpu": (gpu, gpu.run),
 }
-_MODEL = {"sampler": None, "zero": "--tokenizer"}
+_MODEL = {"sampler": None, "zero": "--tokenizer", "gpu": "--tokenizer"}
 """The flag for the encoder's directory where it is not --model."""
 
 
-def main() -> None:
-    """Run what is named."""
-    parser = ArgumentParser(prog="python -m tests.benchmarks")
+def main(arguments: list[str] | None = None) -> int:
+    """Run what is named; returns the exit status."""
+    parser = ArgumentParser(prog="python -m tests.benchmarks", allow_abbrev=False)
     names = parser.add_subparsers(dest="name", required=True)
     for name, (module, run) in BENCHMARKS.items():
         one = _common(names.add_parser(name, help=module.__doc__))
         module.add_arguments(one)
         one.set_defaults(run=run)
-    every = _common(names.add_parser("all", help="every one of them, as it is by default"))
+    every = _common(names.add_parser("all", help="every one of them, as it is by default; gpu where there is one"))
     every.add_argument("--model", required=True, help="directory of multilingual-e5-small, or another small encoder")
     every.set_defaults(run=partial(_run_all, parser))
-    given = parser.parse_args()
-    given.run(given)
+    given = parser.parse_args(arguments)
+    try:
+        earlier(given)
+        given.run(given)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
 
 
 def _common(parser: ArgumentParser) -> ArgumentParser:
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--repeats", type=_positive, default=5)
     parser.add_argument("--out", type=Path, default=Path("runs/benchmarks"), help="folder of the JSON files")
+    parser.add_argument("--append", action="store_true", help="add repeats and cases to those in OUT/NAME.json")
     return parser
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise ArgumentTypeError(f"is {text}; give a whole number of at least 1")
+    return int(text)
 
 
 def _run_all(parser: ArgumentParser, given: Namespace) -> None:
     for name in BENCHMARKS:
+        if name == "gpu" and (obstacle := gpu.obstacle()):
+            print(f"\ngpu: left out, {obstacle}")
+            continue
         flag = _MODEL.get(name, "--model")
-        model = [flag, given.model] if flag else []
-        one = parser.parse_args([name, "--repeats", str(given.repeats), "--out", str(given.out), *model])
+        more = [flag, given.model] if flag else []
+        more += ["--append"] if given.append else []
+        one = parser.parse_args([name, "--repeats", str(given.repeats), "--out", str(given.out), *more])
         one.run(one)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

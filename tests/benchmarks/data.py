@@ -13,6 +13,7 @@ from pathlib import Path
 from tests.benchmarks.suite import ROOT, Case, report
 from tests.benchmarks.training import write_pairs
 
+KINDS = ("real", "store")
 RECIPE = """
 data:
   sets:
@@ -35,14 +36,27 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--languages", type=int, default=10, help="languages of the simulated corpus")
     parser.add_argument("--batch", type=int, default=1024, help="rows of a rank's batch")
     parser.add_argument("--batches", type=int, default=40, help="batches that are timed")
+    parser.add_argument(
+        "--only", nargs="+", default=list(KINDS), choices=KINDS, help="real: real text; store: many short ones"
+    )
+    parser.add_argument("--store_items", type=int, default=10**7, help="items of the corpus in bounded memory (store)")
     parser.add_argument("--workers", type=int, nargs="+", default=[0, 2, 4])
 
 
 def run(given: Namespace) -> None:
-    """Measure each; every repeat of a build starts from an empty cache, in a process of its own."""
-    cases = {name: Case(name, unit) for name, unit in (("corpus and token store", "texts/s"), ("second run", "s"))}
-    for workers in given.workers:
-        cases[f"loader, {workers} workers"] = Case(f"loader, {workers} workers", "rows/s")
+    """Measure each part; every repeat of a build starts from an empty cache, in a process of its own."""
+    cases, notes = [], []
+    for kind, measure in (("real", real_part), ("store", store_part)):
+        if kind in given.only:
+            found, told = measure(given)
+            cases, notes = cases + found, notes + told
+    report(cases, notes, given)
+
+
+def real_part(given: Namespace) -> tuple[list[Case], list[str]]:
+    """Build corpus and store of real text, start a second run, take rows with each number of workers, in turn."""
+    build, start = Case("corpus and token store", "texts/s"), Case("second run", "s")
+    loaders = {workers: Case(f"loader, {workers} workers", "rows/s") for workers in given.workers}
     with tempfile.TemporaryDirectory() as folder:
         pairs = simulated(Path(folder), given.items, given.languages)
         for repeat in range(given.repeats):
@@ -50,20 +64,34 @@ def run(given: Namespace) -> None:
             cache.mkdir()
             recipe = cache / "recipe.yaml"
             recipe.write_text(RECIPE.format(pairs=pairs, cache=cache, model=given.model), encoding="utf-8")
-            found = _in_a_process("build", recipe)
-            build = cases["corpus and token store"]
-            build.values.append(found["texts"] / found["seconds"])
-            build.memory_gb = max(build.memory_gb or 0, found["memory_gb"])
-            cases["second run"].values.append(seconds_to_first_step(recipe))
-            for workers in given.workers:
-                found = _in_a_process("rows", recipe, workers, given.batch, given.batches)
-                cases[f"loader, {workers} workers"].values.append(found["rows"] / found["seconds"])
+            found = in_a_process("data_ours.py", "build", recipe)
+            _add(build, found["texts"] / found["seconds"], found["memory_gb"])
+            _add(start, *first_step(recipe))
+            for workers, case in loaders.items():
+                found = in_a_process("data_ours.py", "rows", recipe, workers, given.batch, given.batches)
+                _add(case, found["rows"] / found["seconds"], found["memory_gb"])
     notes = [
         f"{given.items} items x {given.languages} languages, real SQuAD text; batches of {given.batch} rows.",
         "second run: from the command to the log line of its first step, with a warm store.",
         "Aim of the loader: 10,000 rows/s, what an H200 may take of a small encoder.",
     ]
-    report("data", list(cases.values()), notes, given.out)
+    return [build, start, *loaders.values()], notes
+
+
+def store_part(given: Namespace) -> tuple[list[Case], list[str]]:
+    """Build the token store alone, of as many short texts as there are items times languages."""
+    count = given.store_items * given.languages
+    case = Case(f"token store, {count} short texts", "texts/s")
+    for _ in range(given.repeats):
+        with tempfile.TemporaryDirectory() as folder:
+            found = in_a_process("data_store.py", given.model, count, folder)
+        _add(case, count / found["seconds"], found["memory_gb"])
+    return [case], [f"{case.name}: {given.languages} texts an item; memory of all processes, the aim is 2 GB at most."]
+
+
+def _add(case: Case, value: float, memory_gb: float) -> None:
+    case.values.append(value)
+    case.memory_gb = max(case.memory_gb or 0, memory_gb)
 
 
 def simulated(folder: Path, items: int, languages: int) -> Path:
@@ -82,8 +110,8 @@ def simulated(folder: Path, items: int, languages: int) -> Path:
     return path
 
 
-def seconds_to_first_step(recipe: Path) -> float:
-    """Start a training job and return the seconds until it tells of its first step."""
+def first_step(recipe: Path) -> tuple[float, float]:
+    """Start a training job; returns the seconds until it tells of its first step, and its peak memory in GB by then."""
     command = [sys.executable, str(ROOT / "train.py"), "--config", str(recipe), "--overwrite"]
     settings = {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
     start = time.perf_counter()
@@ -92,15 +120,15 @@ def seconds_to_first_step(recipe: Path) -> float:
             if re.match(r"step 1/1 ", line):
                 seconds = time.perf_counter() - start
                 job.kill()
-                return seconds
+                return seconds, os.wait4(job.pid, 0)[2].ru_maxrss * 1024 / 1e9
     raise RuntimeError(f"{recipe}: the job ended without a step")
 
 
-def _in_a_process(*arguments) -> dict:
-    script = str(Path(__file__).parent / "data_ours.py")
+def in_a_process(script: str, *arguments: object) -> dict:
+    """Run a script of this folder in a process of its own; returns what it tells."""
     settings = {"PYTHONPATH": str(ROOT), "TOKENIZERS_PARALLELISM": "true"}
     done = subprocess.run(
-        [sys.executable, script, *map(str, arguments)],
+        [sys.executable, str(Path(__file__).parent / script), *map(str, arguments)],
         cwd=ROOT,
         env=os.environ | settings,
         stdout=subprocess.PIPE,

@@ -19,9 +19,13 @@ def build(config, tokenizer) -> dict:
     data = load_corpora(config.data)
     token_store(data.train, tokenizer, config.data.cache)
     seconds = time.perf_counter() - start
+    return {"texts": sum(len(corpus.texts) for corpus in data.train), "seconds": seconds, "memory_gb": largest_gb()}
+
+
+def largest_gb() -> float:
+    """Return the peak memory of this process or of one that it waited for, whichever is more."""
     kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    memory = max(resource.getrusage(kind).ru_maxrss for kind in kinds) * 1024 / 1e9
-    return {"texts": sum(len(corpus.texts) for corpus in data.train), "seconds": seconds, "memory_gb": memory}
+    return max(resource.getrusage(kind).ru_maxrss for kind in kinds) * 1024 / 1e9
 
 
 def rows(config, tokenizer, workers: int, batch: int, batches: int) -> dict:
@@ -35,7 +39,7 @@ def rows(config, tokenizer, workers: int, batch: int, batches: int) -> dict:
     for number, _ in enumerate(make_batches(sampler, collator, workers), 1):
         if number == warm:
             start = time.perf_counter()
-    return {"rows": batch * batches, "seconds": time.perf_counter() - start}
+    return {"rows": batch * batches, "seconds": time.perf_counter() - start, "memory_gb": largest_gb()}
 
 
 if __name__ == "__main__":

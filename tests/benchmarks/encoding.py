@@ -1,7 +1,6 @@
 """Texts/s of our encoding and of sentence-transformers', on real texts, the same embeddings (`encode`)."""
 
 import json
-import os
 import tempfile
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
@@ -9,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from hybrid.evaluation.task import find_task, load
-from tests.benchmarks.suite import Case, report, worker
+from tests.benchmarks.suite import Case, data_folder, report, worker
 
 SIDES = ("hybrid", "sentence-transformers")
 
@@ -18,6 +17,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Add what it can be told."""
     parser.add_argument("--model", required=True, help="a directory as training saves it")
     parser.add_argument("--texts", type=int, default=10000, help="passages, and as many questions, over all repeats")
+    parser.add_argument("--skip", type=int, default=0, help="texts that an earlier call with --append has had")
     parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16"])
 
 
@@ -27,7 +27,7 @@ def run(given: Namespace) -> None:
     Each side has a process of its own, started as its own jobs are: what one sets for its process (freed memory
     that is kept, threads) must not serve the other.
     """
-    task = load(find_task("xquad-r"), os.environ["HYBRID_DATA"])
+    task = load(find_task("xquad-r"), str(data_folder()))
     texts = {"passage": task.documents.texts, "query": task.queries.texts}
     cases = {(side, what): Case(f"{side}, {what}", "texts/s", memory_gb=0.0) for what in texts for side in SIDES}
     for what in texts:
@@ -52,9 +52,9 @@ def run(given: Namespace) -> None:
         f"{given.texts} {what} texts; largest difference of an embedding's number {value:.1e}"
         for what, value in largest.items()
     ]
-    report("encode", list(cases.values()), notes, given.out)
+    report(list(cases.values()), notes, given)
 
 
 def _part(texts: list[str], given: Namespace, repeat: int) -> list[str]:
-    chosen = np.random.default_rng(0).permutation(len(texts))[: given.texts]
+    chosen = np.random.default_rng(0).permutation(len(texts))[given.skip : given.skip + given.texts]
     return [texts[row] for row in np.array_split(chosen, given.repeats)[repeat].tolist()]

@@ -9,7 +9,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from hybrid.studies.sample import sampled
-from tests.benchmarks.suite import ROOT, Case, report
+from tests.benchmarks.suite import ROOT, Case, data_folder, report
 
 SIDES = ("hybrid", "sentence-transformers")
 
@@ -24,13 +24,13 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(given: Namespace) -> None:
     """Measure each in turn, in a process of its own."""
-    real = os.environ["HYBRID_DATA"]
+    real = str(data_folder())
     whole = Case("complete, from embeddings", "s", memory_gb=0.0)
     sides = {side: Case(f"{side}, sample, from the model", "s", memory_gb=0.0) for side in SIDES}
     sides["hybrid"].against = sides["sentence-transformers"].name
     with tempfile.TemporaryDirectory() as name:
         data = Path(name) / "data"
-        sampled(Path(real), data, {"xquad-r": given.every}, ["xquad-r"])
+        sampled(data_folder(), data, {"xquad-r": given.every}, ["xquad-r"])
         work = {"model": given.model, "precision": given.precision, "dimensions": given.dimensions}
         for _ in range(given.repeats):
             _measure(whole, work | {"what": "embeddings", "data": real})
@@ -43,7 +43,7 @@ def run(given: Namespace) -> None:
         "per-query figures; sentence-transformers' evaluator scores the multilingual one alone.",
         f"Multilingual mAP (theirs cuts rankings at 1,000): {ours:.4f} and {theirs:.4f}.",
     ]
-    report("evaluate", [whole, *sides.values()], notes, given.out)
+    report([whole, *sides.values()], notes, given)
 
 
 def _measure(case: Case, work: dict) -> dict:

@@ -145,7 +145,7 @@ def run(given: argparse.Namespace) -> None:
             cases[f"{name} far"].values.append(found[f"seek to {FAR:.0e} s"])
             last[name] = {key: round(value, 3) for key, value in found.items()}
     notes = [about, *(f"{name}: {figures}" for name, figures in last.items()), *_peer(given, sizes)]
-    report("sampler", list(cases.values()), notes, given.out)
+    report(list(cases.values()), notes, given)
 
 
 def _peer(given: argparse.Namespace, sizes: list) -> list[str]:

@@ -7,14 +7,26 @@ import resource
 import statistics
 import subprocess
 import sys
+from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from hybrid.runtime.errors import InputError
+from hybrid.runtime.files import atomic_file, read_json
+
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("torch", "transformers", "accelerate", "deepspeed", "sentence-transformers", "faiss-gpu", "numpy")
+SAME = ("processor", "cores", "gpus", "python", "versions")
+"""What has to be alike for repeats to go into one table."""
+PARTS = ("name", "run", "repeats", "out", "append", "only", "processes", "embeddings", "stages", "workers", "skip")
+"""Flags that choose what is measured, not on which work: calls with different ones may add to one table."""
+
+
+class OutOfMemory(RuntimeError):
+    """A script needed more memory than its GPU has."""
 
 
 @dataclass
@@ -64,27 +76,86 @@ def worker(script: str, arguments: dict, processes: int = 1, launcher: tuple[str
         settings |= {"OMP_NUM_THREADS": "1"} | ({} if zero else {"ACCELERATE_USE_CPU": "true"})
     done = subprocess.run(command, env=os.environ | settings, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise RuntimeError(f"{script} {arguments} failed:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
+        kind = OutOfMemory if "OutOfMemoryError" in done.stderr else RuntimeError
+        raise kind(f"{script} {arguments} failed:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
-def report(name: str, cases: list[Case], notes: list[str], out: Path) -> None:
-    """Print one Markdown table with medians, spread and ratios, and write the same as OUT/NAME.json."""
+def report(
+    cases: list[Case], notes: list[str], given: Namespace, conclude: Callable[[list[Case]], list[str]] = lambda _: []
+) -> None:
+    """Print one Markdown table with medians, spread and ratios, and write the same as OUT/NAME.json.
+
+    Args:
+        conclude: from all cases, those of earlier calls included, to more lines.
+    """
+    about, before = machine(), earlier(given)
+    if before:
+        cases, notes = _joined(before, cases, notes)
     medians = {case.name: case.median for case in cases}
-    print(f"\n{name}: {describe(machine())}\n")
+    print(f"\n{given.name}: {describe(about)}\n")
     print("| case | median | spread | memory | ratio |\n|---|---:|---:|---:|---:|")
     rows = []
     for case in cases:
-        ratio = _ratio(case, medians[case.against]) if case.against else None
+        ratio = _ratio(case, medians[case.against]) if case.against in medians else None
         spread = f"{min(case.values):.4g} to {max(case.values):.4g}"
         memory = f"{case.memory_gb:.2f} GB" if case.memory_gb else ""
         beside = f"{ratio:.2f}x of {case.against}" if ratio else ""
         print(f"| {case.name} | {case.median:.4g} {case.unit} | {spread} ({len(case.values)}) | {memory} | {beside} |")
         rows.append(vars(case) | {"median": case.median, "ratio": ratio})
-    print("\n" + "\n".join(notes))
-    out.mkdir(parents=True, exist_ok=True)
-    text = json.dumps({"name": name, "machine": machine(), "cases": rows, "notes": notes}, indent=1)
-    (out / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+    content = {"name": given.name, "machine": about, "settings": _settings(given), "cases": rows, "notes": notes}
+    content["conclusions"] = conclude(cases)
+    print("\n" + "\n".join([*notes, *content["conclusions"]]))
+    with atomic_file(_file(given)) as file:
+        file.write(json.dumps(content, indent=1) + "\n")
+
+
+def earlier(given: Namespace) -> dict | None:
+    """Return what OUT/NAME.json holds where the call is to add to it (--append), None where there is nothing.
+
+    Raises InputError where it was measured on another machine, with other versions or on other work.
+    """
+    file = _file(given)
+    if not given.append or not file.exists():
+        return None
+    found, about = read_json(file), machine()
+    there = {key: found["machine"][key] for key in SAME} | found["settings"]
+    here = {key: about[key] for key in SAME} | _settings(given)
+    if other := next((key for key in {**there, **here} if there.get(key) != here.get(key)), None):
+        raise InputError(
+            f"{file}: was measured with {other} = {there.get(other)}, this call has {here.get(other)}; one table holds "
+            "one work on one machine: call it alike, or give another --out."
+        )
+    return found
+
+
+def _joined(before: dict, cases: list[Case], notes: list[str]) -> tuple[list[Case], list[str]]:
+    """Put earlier repeats before those of the same case, and earlier cases and notes before the new ones."""
+    known = {row["name"]: Case(**{key: row[key] for key in Case.__dataclass_fields__}) for row in before["cases"]}
+    for case in cases:
+        old = known.setdefault(case.name, Case(case.name, case.unit, [], case.memory_gb, case.against))
+        old.values += case.values
+        old.memory_gb = max(old.memory_gb or 0, case.memory_gb or 0) or None
+    return list(known.values()), list(dict.fromkeys([*before["notes"], *notes]))
+
+
+def _settings(given: Namespace) -> dict:
+    settings = {key: value for key, value in vars(given).items() if key not in PARTS}
+    return json.loads(json.dumps(settings, default=str))
+
+
+def _file(given: Namespace) -> Path:
+    return given.out / f"{given.name}.json"
+
+
+def data_folder() -> Path:
+    """Return the folder of the real data sets; raises InputError where HYBRID_DATA does not name one."""
+    folder = os.environ.get("HYBRID_DATA", "")
+    if not Path(folder, "squad").is_dir():
+        raise InputError(
+            f"HYBRID_DATA is {folder!r}; set it to the folder of the real data sets that holds squad/ and xquad-r/."
+        )
+    return Path(folder)
 
 
 def machine() -> dict:

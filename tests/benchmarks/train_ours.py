@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from statistics import median
 
+import torch
 import yaml
 
 from hybrid.config import read_config
@@ -16,6 +17,7 @@ from hybrid.runtime.launch import start
 from hybrid.runtime.processes import gather_objects, is_main
 from hybrid.training.batches import make_batches
 from hybrid.training.engine import Engine
+from hybrid.training.flops import costs, peak_flops
 from tests.benchmarks.suite import memory_gb
 from train import make_collator, make_encoder, make_sampler
 
@@ -54,23 +56,31 @@ def main(given: dict) -> dict:
     data = load_corpora(config.data)
     sampler = make_sampler(config, data)
     encoder = make_encoder(config, data).to(accelerator.device)
+    if given.get("compile"):
+        encoder.backbone.compile(backend=given["compile"], dynamic=True)
     collator = make_collator(config, data, encoder)
     engine = Engine(encoder, config.objective, config.training, accelerator)
+    count, operations = costs(encoder.backbone), 0.0
     seconds, ids, tokens, loss, last = [], [], [], 0.0, time.perf_counter()
     for step, batch in enumerate(make_batches(sampler, collator, config.training.workers)):
         result = engine.step(batch, step)
         value = result.loss.item()
         now = time.perf_counter()
         seconds.append(now - last)
-        tokens.append(int(batch.queries.lengths.sum() + batch.passages.lengths.sum()))
+        lengths = torch.cat([batch.queries.lengths, batch.passages.lengths])
+        tokens.append(int(lengths.sum()))
+        operations += count.training(lengths) + count.scores(len(batch.queries), given["batch"])
         if step == 0:
             loss, ids = value, [data.train[0].item_name(item) for item in batch.rows[:, 1].tolist()]
         last = now
+    pairs = given["batch"] * given["steps"] / accelerator.num_processes
     return {
         "world": accelerator.num_processes,
         "seconds": median(seconds[1:] or seconds),
-        "tokens": median(tokens[1:] or tokens) * accelerator.num_processes,
         "memory_gb": sum(gather_objects(memory_gb())),
+        "tokens_per_pair": sum(tokens) / pairs,
+        "operations_per_pair": operations / pairs,
+        "peak": peak_flops(accelerator.device, config.training.precision),
         "first_loss": loss,
         "ids": ids,
     }

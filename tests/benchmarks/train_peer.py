@@ -10,7 +10,7 @@ import torch
 from datasets import Dataset
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
 from sentence_transformers.losses import CachedMultipleNegativesRankingLoss, MultipleNegativesRankingLoss
-from transformers import TrainerCallback
+from transformers import AutoConfig, TrainerCallback
 
 from tests.benchmarks.suite import memory_gb
 
@@ -39,11 +39,13 @@ class Clock(TrainerCallback):
 
 def load(given: dict) -> SentenceTransformer:
     """Return the same encoder, without dropout."""
-    settings = {"attention_probs_dropout_prob": 0.0, "hidden_dropout_prob": 0.0}
-    model = SentenceTransformer(given["model"]["name"], device=None, config_kwargs=settings)
+    name = given["model"]["name"]
+    rates = AutoConfig.from_pretrained(name).to_dict().items()
+    settings = {key: 0.0 for key, value in rates if "dropout" in key and isinstance(value, float)}
+    model = SentenceTransformer(name, device=None, config_kwargs=settings)
     model.max_seq_length = given["length"]
     if given["model"].get("freeze_embeddings"):
-        model[0].auto_model.embeddings.word_embeddings.requires_grad_(False)
+        model[0].auto_model.get_input_embeddings().requires_grad_(False)
     return model
 
 

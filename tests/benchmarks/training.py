@@ -2,13 +2,13 @@
 
 import gzip
 import json
-import os
 import random
 import tempfile
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from tests.benchmarks.suite import Case, report, worker
+from hybrid.runtime.errors import InputError
+from tests.benchmarks.suite import Case, OutOfMemory, data_folder, report, worker
 
 SIDES = {"hybrid": "train_ours.py", "sentence-transformers": "train_peer.py"}
 
@@ -46,22 +46,38 @@ def run(given: Namespace, cached: bool = False) -> None:
             for case in both_sides(work, processes, embeddings, given.repeats)
         ]
     work = f"batch {batch}, {given.length} tokens at the most, {given.precision}, dropout 0, AdamW, clipping 1"
-    report("cached" if cached else "train", cases, [work, note], given.out)
+    report(cases, [work, note], given)
 
 
 def both_sides(work: dict, processes: int, embeddings: str, repeats: int) -> list[Case]:
     """Measure ours and the peer's in turn; the ratio is of pairs/s."""
     where = f"{processes} process{'es' if processes > 1 else ''}, embeddings {embeddings}"
-    cases = {side: Case(f"{side}, {where}", "pairs/s", memory_gb=0.0) for side in SIDES}
-    cases["hybrid"].against = cases["sentence-transformers"].name
     task = work | {"model": work["model"] | {"freeze_embeddings": embeddings == "frozen"}}
+    cases, _ = in_turn({f"{side}, {where}": (script, task) for side, script in SIDES.items()}, processes, repeats)
+    ours, theirs = cases.values()
+    ours.against = theirs.name
+    return [ours, theirs]
+
+
+def in_turn(jobs: dict[str, tuple[str, dict]], processes: int, repeats: int) -> tuple[dict[str, Case], dict[str, dict]]:
+    """Measure jobs, each a script and its work, in turn; returns a case of each, in pairs/s, and what each told last.
+
+    A job that a GPU's memory does not hold is not tried again: its case has no values.
+    """
+    cases, told = {name: Case(name, "pairs/s", memory_gb=0.0) for name in jobs}, {}
+    fits = set(jobs)
     for _ in range(repeats):
-        for side, script in SIDES.items():
-            found = worker(script, task, processes)
+        for name in [name for name in jobs if name in fits]:
+            script, work = jobs[name]
+            try:
+                found = told[name] = worker(script, work, processes)
+            except OutOfMemory:
+                fits.remove(name)
+                continue
             assert found["world"] == processes, found
-            cases[side].values.append(work["batch"] / found["seconds"])
-            cases[side].memory_gb = max(cases[side].memory_gb, found["memory_gb"])
-    return list(cases.values())
+            cases[name].values.append(work["batch"] / found["seconds"])
+            cases[name].memory_gb = max(cases[name].memory_gb, found["memory_gb"])
+    return cases, told
 
 
 def same_loss(work: dict) -> str:
@@ -76,14 +92,14 @@ def same_loss(work: dict) -> str:
 
 def write_pairs(folder: Path, count: int) -> Path:
     """Write `count` real pairs, one question of a paragraph each, so that no row is another's false negative."""
-    source = Path(os.environ["HYBRID_DATA"]) / "squad" / "train.en.json.gz"
+    source = data_folder() / "squad" / "train.en.json.gz"
     with gzip.open(source, "rt", encoding="utf-8") as file:
         articles = json.load(file)["data"]
     paragraphs = {p["context"]: p["qas"][0] for article in articles for p in article["paragraphs"] if p["qas"]}
     rows = [{"id": qa["id"], "query": qa["question"], "passage": text} for text, qa in paragraphs.items()]
     random.Random(0).shuffle(rows)
     if len(rows) < count:
-        raise SystemExit(f"{source} has {len(rows)} paragraphs, {count} are needed: give fewer --steps or --batch.")
+        raise InputError(f"{source} has {len(rows)} paragraphs, {count} are needed: give fewer --steps or --batch.")
     path = folder / "pairs.jsonl"
     path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows[:count]), encoding="utf-8")
     return path

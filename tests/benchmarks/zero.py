@@ -15,6 +15,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Add what it can be told."""
     parser.add_argument("--tokenizer", required=True, help="a directory with XLM-R's tokenizer")
     parser.add_argument("--size", default="base", choices=SIZES)
+    parser.add_argument("--stages", type=int, nargs="+", default=[0, 1, 2, 3], choices=range(4), help="beside DDP")
     parser.add_argument("--batch", type=int, default=8, help="pairs of the global batch")
     parser.add_argument("--length", type=int, default=64, help="tokens at the most")
     parser.add_argument("--steps", type=int, default=4, help="steps of one repeat; the first is not counted")
@@ -25,7 +26,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(given: Namespace) -> None:
     """Measure DDP and each stage in turn."""
     launchers = {"DDP": ()}
-    for stage in range(4):
+    for stage in given.stages:
         config = str(ROOT / "ds_configs" / f"zero{stage}.json")
         launchers[f"ZeRO-{stage}"] = ("--use_deepspeed", "--deepspeed_config_file", config)
     cases = {name: Case(name, "s a step", memory_gb=0.0, against="DDP") for name in launchers}
@@ -48,7 +49,7 @@ def run(given: Namespace) -> None:
                 cases[name].values.append(found["seconds"])
                 cases[name].memory_gb = max(cases[name].memory_gb, found["memory_gb"])
     note = f"XLM-R {given.size}, random weights, batch {given.batch}, {given.length} tokens, {given.precision}"
-    report("zero", list(cases.values()), [note, "Memory is the sum over both processes."], given.out)
+    report(list(cases.values()), [note, "Memory is the sum over both processes."], given)
 
 
 def random_xlmr(size: str, tokenizer: str) -> dict:

@@ -6,8 +6,10 @@ import signal
 import sys
 import threading
 import time
+import tracemalloc
 from pathlib import Path
 from subprocess import PIPE, Popen
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from hybrid.data import store as store_module
 from hybrid.data.cache import built_once
 from hybrid.data.config import DatasetConfig, LeakageConfig
 from hybrid.data.store import token_store
+from hybrid.data.texts import Texts
 from hybrid.runtime import processes
 from hybrid.runtime.errors import InputError
 from hybrid.runtime.watchdog import _place
@@ -64,6 +67,30 @@ def test_processes_give_the_store_that_one_process_gives(tmp_path, tokenizer, mo
     assert len(started) == 3
     assert (one.ids[0] == many.ids[0]).all()
     assert (one.ends[0] == many.ends[0]).all()
+
+
+def test_the_memory_of_a_build_does_not_grow_with_the_number_of_texts(tmp_path, tokenizer, monkeypatch):
+    monkeypatch.setattr(store_module, "PART_BYTES", 1 << 14)
+    monkeypatch.setattr(store_module, "cores", lambda: 1)
+
+    def peak(count: int) -> int:
+        folder = tmp_path / str(count)
+        folder.mkdir()
+        (folder / "texts.utf8").write_bytes(b"the cat " * count)
+        np.save(folder / "texts.ends.npy", np.arange(1, count + 1) * len("the cat "))
+        np.save(folder / "texts.digests.npy", np.zeros((0, 2), np.uint64))
+        corpus = SimpleNamespace(name="many", texts=Texts(folder), texts_digest=str(count))
+        tracemalloc.start()
+        store = token_store([corpus], tokenizer, tmp_path / "cache")
+        held = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        lengths = store.tokens(0, np.arange(count))[1]
+        assert len(lengths) == count
+        assert (lengths == lengths[0]).all()
+        return held
+
+    few, many = 5_000, 30_000
+    assert peak(many) - peak(few) < 4 * (many - few)
 
 
 def test_truncation_and_padding_left_on_by_a_call_change_nothing(toy, tokenizer, tmp_path):

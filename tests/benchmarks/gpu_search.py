@@ -1,0 +1,93 @@
+"""Started by accelerate for `gpu`: exact search beside its peers. One argument, JSON; prints JSON of seconds.
+
+Shapes: N documents, B queries, D dimensions, K documents found.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+
+import faiss
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from hybrid.evaluation.config import SearchConfig
+from hybrid.evaluation.search import search
+from tests.benchmarks.search import Names
+from tests.benchmarks.suite import interleaved, memory_gb
+
+DEPTH, BLOCK = 100, 100_000
+OURS, FAISS = ("hybrid, torch", "hybrid, faiss"), "faiss.IndexFlatIP"
+PEER = "sentence-transformers, semantic_search"
+
+Find = Callable[[], np.ndarray]
+"""Returns the rows found, int64 [B, K]."""
+
+
+def unit_vectors(count: int, dimensions: int, device: str, seed: int) -> np.ndarray:
+    """Return random vectors of length 1, float16 [count, D], in the machine's memory."""
+    torch.manual_seed(seed)
+    made = np.empty((count, dimensions), np.float16)
+    for start in range(0, count, BLOCK):
+        block = torch.randn(min(BLOCK, count - start), dimensions, device=device)
+        made[start : start + BLOCK] = F.normalize(block, dim=1).half().cpu().numpy()
+    return made
+
+
+def ours(queries_BD: np.ndarray, documents_ND: np.ndarray, backend: str) -> Find:
+    """Search as evaluation does."""
+    return lambda: search(queries_BD, documents_ND, Names(), DEPTH, SearchConfig(backend=backend)).rows
+
+
+def plain_faiss(queries_BD: np.ndarray, documents_ND: np.ndarray, device: str) -> Find:
+    """Fill a flat index, on the GPU where there is one; what is measured is its search."""
+    index = faiss.IndexFlatIP(documents_ND.shape[1])
+    if device == "cuda":
+        index = faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), 0, index)
+    for start in range(0, len(documents_ND), BLOCK):
+        index.add(documents_ND[start : start + BLOCK].astype(np.float32))
+    return lambda: index.search(queries_BD, DEPTH)[1]
+
+
+def plain_torch(queries_BD: np.ndarray, documents_ND: np.ndarray, device: str) -> Find:
+    """Search by sentence-transformers' utility, in float16 on the device."""
+    from sentence_transformers.util import semantic_search
+
+    corpus = torch.from_numpy(documents_ND).to(device)
+    queries = torch.from_numpy(queries_BD).to(device).half()
+
+    def find() -> np.ndarray:
+        hits = semantic_search(queries, corpus, top_k=DEPTH, query_chunk_size=len(queries))
+        return np.array([[hit["corpus_id"] for hit in row] for row in hits])
+
+    return find
+
+
+def seconds(name: str, find: Find, rows: dict[str, np.ndarray]) -> float:
+    """Search once; what was found goes to `rows`."""
+    start = time.perf_counter()
+    rows[name] = find()
+    return time.perf_counter() - start
+
+
+def main(work: dict) -> dict:
+    """Measure all in turn, once before for what is set up at the first use."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    documents = unit_vectors(work["documents"], work["dimensions"], device, 0)
+    queries = unit_vectors(work["queries"], work["dimensions"], device, 1).astype(np.float32)
+    finders = {name: ours(queries, documents, name.split()[-1]) for name in OURS}
+    finders |= {FAISS: plain_faiss(queries, documents, device), PEER: plain_torch(queries, documents, device)}
+    rows = {}
+    measures = {name: lambda name=name, find=find: seconds(name, find, rows) for name, find in finders.items()}
+    interleaved(1, measures)
+    found = interleaved(work["repeats"], measures)
+    exact = rows[OURS[0]]
+    same = {name: float((rows[name] == exact).mean()) for name in finders if name != OURS[0]}
+    against = {OURS[0]: PEER, OURS[1]: FAISS}
+    return {"seconds": found, "same": same, "against": against, "depth": DEPTH, "memory_gb": memory_gb()}
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(json.loads(sys.argv[1]))))

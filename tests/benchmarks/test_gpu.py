@@ -1,0 +1,110 @@
+"""The benchmark `gpu`, all of it on the CPU with tiny encoders: what a session with a GPU starts is known to run."""
+
+import gzip
+import importlib
+import json
+import os
+from unittest import mock
+
+import pytest
+
+pytest.importorskip("sentence_transformers", reason="sentence-transformers is not installed")
+
+from hybrid.models.save import save_encoder
+from tests.benchmarks import gpu, training
+from tests.benchmarks.__main__ import main
+from tests.models.test_encoder import TEXTS, tiny, word_tokenizer
+
+STEPS = "--steps 2 --cached_steps 2 --batch 4 --cached_batch 8 --cache_tokens 32"
+FLAGS = f"--repeats 1 --length 24 --precision fp32 {STEPS}"
+SEARCH = "--documents 3000 --dimensions 16 --queries 5"
+
+
+@pytest.fixture
+def squad(tmp_path, monkeypatch):
+    """SQuAD's form: 16 paragraphs of different lengths."""
+    paragraphs = [
+        {"context": f"{' '.join(TEXTS)} " * (1 + n % 3) + str(n), "qas": [{"id": f"q{n}", "question": TEXTS[n % 4]}]}
+        for n in range(16)
+    ]
+    (tmp_path / "data" / "squad").mkdir(parents=True)
+    with gzip.open(tmp_path / "data" / "squad" / "train.en.json.gz", "wt") as file:
+        json.dump({"data": [{"paragraphs": paragraphs}]}, file)
+    monkeypatch.setenv("HYBRID_DATA", str(tmp_path / "data"))
+
+
+@pytest.fixture
+def here(monkeypatch):
+    """Scripts run in this process, and the CPU counts as the device."""
+
+    def run(script: str, work: dict, processes: int = 1) -> dict:
+        from accelerate.state import AcceleratorState
+
+        AcceleratorState._reset_state(reset_partial_state=True)
+        module = importlib.import_module(f"tests.benchmarks.{script.removesuffix('.py')}")
+        with mock.patch.dict(os.environ):
+            found = module.main(json.loads(json.dumps(work)))
+        AcceleratorState._reset_state(reset_partial_state=True)
+        return json.loads(json.dumps(found))
+
+    monkeypatch.setattr(training, "worker", run)
+    monkeypatch.setattr(gpu, "worker", run)
+    monkeypatch.setattr(gpu, "obstacle", lambda: None)
+
+
+def measured(tmp_path, model_type: str, *flags: str) -> tuple[dict[str, dict], list[str]]:
+    """Call the benchmark with a tiny encoder whose weights are random; returns cases by name, and notes."""
+    encoder = tiny(model_type)
+    encoder.backbone.config.save_pretrained(tmp_path / "shape")
+    word_tokenizer().save_pretrained(tmp_path / "words")
+    given = ["gpu", "--tokenizer", str(tmp_path / "words"), "--models", str(tmp_path / "shape"), *flags]
+    assert main([*given, "--out", str(tmp_path / "out")]) == 0
+    found = json.loads((tmp_path / "out" / "gpu.json").read_text())
+    return {case["name"]: case for case in found["cases"]}, found["notes"]
+
+
+@pytest.mark.parametrize(("model_type", "backend"), [("xlm-roberta", "eager"), ("mt5", "none")])
+def test_both_sides_train_an_encoder_with_random_weights_on_the_same_loss(model_type, backend, squad, here, tmp_path):
+    flags = [*FLAGS.split(), "--compile", backend, "--only", "train", "cached"]
+    compiled = () if backend == "none" else (gpu.COMPILED,)
+    cases, notes = measured(tmp_path, model_type, *flags)
+    for label, sides in (("batch 4", (gpu.PEER, "hybrid", *compiled)), ("cached 8", (gpu.PEER, "hybrid"))):
+        for side in sides:
+            rates = [cases[f"{side}, shape, {label}, {unit}"] for unit in ("pairs/s", "tokens/s", "% MFU")]
+            assert all(len(case["values"]) == 1 and case["memory_gb"] for case in rates)
+            assert (rates[0]["ratio"] is None) == (side == gpu.PEER)
+        assert sum(f"{label}: loss of one batch" in note for note in notes) == 1
+        assert any(f"{label}: " in note and "no padding" in note for note in notes)
+
+
+def test_all_searches_find_the_same_documents(here, tmp_path):
+    cases, notes = measured(tmp_path, "xlm-roberta", "--repeats", "2", "--only", "search", *SEARCH.split())
+    assert len(cases) == 4
+    assert all(len(case["values"]) == 2 for case in cases.values())
+    assert "hybrid, faiss 100.0000%" in notes[1]
+
+
+def test_a_side_that_the_memory_does_not_hold_is_named_and_the_other_is_measured(squad, here, tmp_path, monkeypatch):
+    run = training.worker
+
+    def full(script: str, work: dict, processes: int = 1) -> dict:
+        if script == "train_peer.py" and "ids" not in work:
+            raise training.OutOfMemory(script)
+        return run(script, work, processes)
+
+    monkeypatch.setattr(training, "worker", full)
+    cases, notes = measured(tmp_path, "xlm-roberta", *FLAGS.split(), "--only", "cached")
+    assert [name.split(",")[0] for name in cases] == ["hybrid"] * 3
+    assert "shape, cached 8: sentence-transformers does not fit into the GPU's memory" in notes
+
+
+def test_weights_that_are_there_are_measured_as_they_are(tmp_path):
+    encoder = tiny("xlm-roberta")
+    save_encoder(encoder, tmp_path / "model", "", 24)
+    assert gpu.with_weights(str(tmp_path / "model"), "none", tmp_path / "other", 24) == str(tmp_path / "model")
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_machine_without_a_cuda_device_is_refused_in_a_sentence(capsys):
+    assert main(["gpu", "--tokenizer", "none"]) == 2
+    assert "gpu measures a CUDA device, but there is no CUDA device here" in capsys.readouterr().err

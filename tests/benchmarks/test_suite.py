@@ -1,0 +1,89 @@
+"""What the benchmarks share: one table from several calls, refusals before anything is measured."""
+
+import json
+from argparse import Namespace
+
+import pytest
+
+from hybrid.runtime.errors import InputError
+from tests.benchmarks import growth, suite
+from tests.benchmarks.__main__ import main
+from tests.benchmarks.suite import Case, data_folder, earlier, report
+
+
+def call(tmp_path, append: bool = True, **settings) -> Namespace:
+    return Namespace(**{"name": "one", "out": tmp_path, "append": append, "repeats": 1, "length": 64} | settings)
+
+
+def cases(given: Namespace) -> dict[str, dict]:
+    return {case["name"]: case for case in json.loads((given.out / "one.json").read_text())["cases"]}
+
+
+def test_calls_of_one_repeat_each_make_the_table_of_one_call(tmp_path):
+    parts, whole = call(tmp_path / "parts"), call(tmp_path / "whole", append=False)
+    values = {"ours": [4.0, 8.0, 6.0], "theirs": [2.0, 1.0, 3.0]}
+
+    def made(chosen: slice) -> list[Case]:
+        ours = Case("ours", "pairs/s", values["ours"][chosen], 1.0 + len(values["ours"][chosen]), "theirs")
+        return [ours, Case("theirs", "pairs/s", values["theirs"][chosen])]
+
+    for repeat in range(3):
+        report(made(slice(repeat, repeat + 1)), ["note"], parts)
+    report(made(slice(0, 3)), ["note"], whole)
+    assert cases(parts) == {**cases(whole), "ours": cases(whole)["ours"] | {"memory_gb": 2.0}}
+    assert cases(parts)["ours"]["ratio"] == 3
+
+
+def test_cases_of_another_part_stand_beside_those_that_are_there(tmp_path):
+    report([Case("1 process", "s", [1.0])], ["a"], call(tmp_path, processes=[1]))
+    report([Case("2 processes", "s", [2.0], against="1 process")], ["b"], call(tmp_path, processes=[2]))
+    assert cases(call(tmp_path))["2 processes"]["ratio"] == 0.5
+    assert json.loads((tmp_path / "one.json").read_text())["notes"] == ["a", "b"]
+
+
+def test_without_append_a_call_replaces_the_table(tmp_path):
+    for value in (1.0, 2.0):
+        report([Case("ours", "s", [value])], [], call(tmp_path, append=False))
+    assert cases(call(tmp_path))["ours"]["values"] == [2.0]
+
+
+@pytest.mark.parametrize("what", ["length", "processor"])
+def test_other_work_or_another_machine_does_not_go_into_one_table(tmp_path, monkeypatch, what):
+    report([Case("ours", "s", [1.0])], [], call(tmp_path))
+    if what == "processor":
+        monkeypatch.setattr(suite, "_processor", lambda: "another")
+    with pytest.raises(InputError, match=f"was measured with {what} = "):
+        earlier(call(tmp_path, length=64 if what == "processor" else 32))
+
+
+def test_bad_calls_are_told_in_a_sentence_before_anything_is_measured(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("HYBRID_DATA", str(tmp_path))
+    with pytest.raises(InputError, match="HYBRID_DATA is "):
+        data_folder()
+    assert main(["train", "--model", "none", "--out", str(tmp_path)]) == 2
+    with pytest.raises(SystemExit):
+        main(["train", "--model", "none", "--repeats", "0"])
+    assert "give a whole number of at least 1" in capsys.readouterr().err
+
+
+def test_exponents_of_powers_are_found_with_and_without_a_constant_part():
+    points = (8, 16, 32, 64)
+    assert growth.exponent(points, [3 * x**2 for x in points]).startswith("grows with power 2.00 (")
+    assert "is above the first point's with 1.00" in growth.exponent(points, [100 + 5 * x for x in points])
+    assert growth.exponent(points, [1.0, 1.01, 0.99, 1.02]) == "grows with power 0.01"
+    assert "too small to be measured" in growth.exponent(points, [0.0, 0.0, 0.1, 0.2])
+
+
+def test_growth_in_parts_concludes_from_all_points_of_a_series(tmp_path):
+    def part(value: float) -> None:
+        found = [Case(f"sampler, ranks {point}", "s", [value * point], value) for point in (1, 32, 1024)]
+        report(found, [], call(tmp_path), growth.exponents)
+
+    for value in (1.0, 3.0):
+        part(value)
+    conclusions = json.loads((tmp_path / "one.json").read_text())["conclusions"]
+    assert conclusions == [
+        "sampler, ranks: time grows with power 1.00 (what is above the first point's with 1.00); "
+        "memory grows with power 0.00"
+    ]
+    assert growth.exponents([Case("sampler, ranks 1", "s", [1.0])]) == []
