@@ -78,7 +78,8 @@ def read_asked(config: DatasetConfig) -> Asked:
         # Paragraphs without questions are candidates too, and no rows tell of them.
         given = pattern(Path(config.files)) if isinstance(config.files, str) else config.files
         files = files_by_language(given, "--dataset.files", config, "--dataset")
-        asked = from_paragraphs(_lareqa(files, report) if config.format == "lareqa" else read_paragraphs(files, report))
+        found = _lareqa(files, report) if config.format == "lareqa" else read_paragraphs(files, report)
+        asked = from_paragraphs({code: _with_text(paragraphs, code, report) for code, paragraphs in found.items()})
     else:
         asked = from_rows(chain.from_iterable(rows for _, rows in read_files(config, "--dataset", report)))
     for line in report.lines():
@@ -90,6 +91,17 @@ def read_asked(config: DatasetConfig) -> Asked:
 
 def _lareqa(files: Mapping[str, list[str]], report: Report) -> dict[str, list[Paragraph]]:
     return {code: [p for path in paths for p in read_lareqa(path, report)] for code, paths in files.items()}
+
+
+def _with_text(paragraphs: Iterable[Paragraph], language: str, report: Report) -> list[Paragraph]:
+    """Return the paragraphs that have a text: an empty one answers nothing, and would be anything's negative."""
+    kept = []
+    for paragraph in paragraphs:
+        if paragraph.context.strip():
+            kept.append(paragraph)
+        else:
+            report.note("empty paragraph", f"{language}, {paragraph.article}")
+    return kept
 
 
 def from_paragraphs(paragraphs: dict[str, list[Paragraph]]) -> Asked:

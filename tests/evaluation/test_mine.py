@@ -412,6 +412,15 @@ def test_files_in_lareqas_form_are_read_as_such_and_all_their_paragraphs_are_can
         read_asked(config)
 
 
+def test_an_empty_paragraph_is_no_candidate_and_is_told(tmp_path, capsys):
+    question = {"id": "q", "question": "what?", "answers": [{"text": "One", "answer_start": 0}]}
+    content = [{"context": "One. Two.", "qas": [question]}, {"context": " ", "qas": []}]
+    (tmp_path / "dev.en.json").write_text(json.dumps({"data": [{"title": "a", "paragraphs": content}]}))
+    asked = read_asked(data_set(str(tmp_path / "dev.{language}.json"), DatasetConfig()))
+    assert list(asked.collection.documents.texts) == ["One. Two."]
+    assert "--data: 1 rows: empty paragraph, such as en, a" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("key", ["max_items", "max_length"])
 def test_settings_of_a_data_set_that_hold_in_training_alone_are_refused_before_files_are_read(key):
     with pytest.raises(InputError, match=rf"--dataset.{key} is 5, which mining does not follow; remove it"):
