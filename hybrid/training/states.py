@@ -3,6 +3,7 @@
 A call that only some ranks return from would leave the others waiting, so errors of the disk are returned, not raised.
 """
 
+import os
 import random
 from contextlib import contextmanager
 from pathlib import Path
@@ -95,6 +96,9 @@ def _write(value: Any, path: Path, faults: list[str]) -> None:
         # Through Python's file, which says what is wrong; torch's own writer hides it.
         with open(path, "wb") as file:
             torch.save(value, file)
+            # By the rank that wrote it: the main one may be on another machine, whose flush does nothing for this one.
+            file.flush()
+            os.fsync(file.fileno())
     except (OSError, RuntimeError) as error:
         faults.append(f"{path.name}: {_cause(error)}")
 

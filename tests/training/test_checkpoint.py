@@ -16,6 +16,7 @@ from hybrid.training import checkpoint
 from hybrid.training.checkpoint import Copier, newest_checkpoint, read_state, remove_old, save_checkpoint, saved_steps
 from hybrid.training.elastic import load_any_states
 from hybrid.training.folder import check_changes, check_folder, open_folder
+from hybrid.training.states import save_states
 
 
 @pytest.fixture
@@ -123,6 +124,13 @@ def test_a_file_that_the_disk_does_not_give_back_costs_its_checkpoint_alone(tmp_
     monkeypatch.setattr(checkpoint, "file_digest", broken)
     assert newest_checkpoint([tmp_path]) == tmp_path / "step-1"
     assert "cannot be read (Input/output error)" in capsys.readouterr().err
+
+
+def test_each_rank_flushes_what_it_has_written(tmp_path, engine, monkeypatch):
+    flushed, usual = set(), os.fsync
+    monkeypatch.setattr(os, "fsync", lambda file: (flushed.add(os.fstat(file).st_ino), usual(file))[1])
+    assert save_states(tmp_path, engine) == []
+    assert {file.name for file in tmp_path.iterdir() if file.stat().st_ino in flushed} == {"state.pt", "random-0.pt"}
 
 
 def test_another_parallelism_is_refused_with_both_names(tmp_path, engine):
