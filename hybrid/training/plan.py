@@ -15,6 +15,9 @@ from hybrid.training.flops import PEAKS
 from hybrid.training.plan_memory import LAYOUTS, Layout
 from hybrid.training.plan_step import MARGIN, Lengths, Machine, Planner, Prediction
 
+SMALL_CHUNK = 4096
+"""Tokens of a chunk below which it is recommended only where nothing else fits."""
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Print the plan of a recipe; returns the exit status, 1 where nothing fits."""
@@ -115,6 +118,11 @@ def recommend(predictions: list[Prediction], planner: Planner) -> int:
         if best.uses_cache and best.rows >= planner.rows:
             spared = planner.seconds(best.layout, cached=False)
             print(f"faster: without training.cache_tokens all rows fit at once ({spared:.3f} s a step)")
+        # Of the smaller chunks none whose products are too small for the stated MFU.
+        smaller = [found for found in predictions if found.cache_tokens >= SMALL_CHUNK]
+        chunked = min(smaller, key=lambda found: planner.seconds(found.layout, cached=True), default=best)
+        if planner.seconds(chunked.layout, cached=True) < best.seconds:
+            print(f"faster: {_chunked(chunked, planner)}")
     else:
         longest = max(planner.lengths.query, planner.lengths.passage)
         good = [found for found in predictions if found.cache_tokens >= longest]
@@ -123,11 +131,14 @@ def recommend(predictions: list[Prediction], planner: Planner) -> int:
             print(f"nothing fits; take {again}more GPUs, LoRA (model.lora), fewer model.layers or a smaller batch.")
             return 1
         best = min(good, key=lambda found: found.seconds)
-        chunk = 2 ** (best.cache_tokens.bit_length() - 1)
-        seconds = planner.seconds(best.layout, cached=True)
-        print(f"recommended: {best.layout.name} with --training.cache_tokens {chunk} ({seconds:.3f} s a step)")
+        print(f"recommended: {_chunked(best, planner)}")
     print(f"launch: {launch(best.layout, planner.machine.gpus)}")
     return 0
+
+
+def _chunked(found: Prediction, planner: Planner) -> str:
+    chunk, seconds = 2 ** (found.cache_tokens.bit_length() - 1), planner.seconds(found.layout, cached=True)
+    return f"{found.layout.name} with --training.cache_tokens {chunk} ({seconds:.3f} s a step)"
 
 
 def launch(layout: Layout, gpus: int) -> str:

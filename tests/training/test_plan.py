@@ -188,6 +188,17 @@ def test_the_command_recommends_what_fits_and_says_when_nothing_does(monkeypatch
     assert "which --gpus 3 do not divide" in capsys.readouterr().err
 
 
+def test_a_smaller_chunk_is_named_where_it_is_faster_than_offload(monkeypatch, capsys):
+    monkeypatch.setenv("HYBRID_DATA", "anywhere")
+    recipe = ["--config", "hybrid/recipes/xlmr_large.yaml", "--gpus", "1"]
+    assert plan.main([*recipe, "--gpu_memory", "40"]) == 0
+    printed = capsys.readouterr().out
+    assert "recommended: ZeRO-2, optimizer on the host, as the recipe is" in printed
+    assert "faster: DDP with --training.cache_tokens 16384" in printed
+    assert plan.main([*recipe, "--gpu_memory", "80"]) == 0
+    assert "faster: DDP" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("flags", "named"),
     [
