@@ -159,3 +159,8 @@ def _check_across_rooms(config: Config) -> None:
     check_kinds(config.data, config.mixture, config.objective, config.model)
     if config.training.keep_best and config.data.dev is None:
         raise InputError("training.keep_best is set, but there is no development split; set data.dev.articles.")
+    if config.training.evaluate_every and config.data.dev is None:
+        raise InputError(
+            "training.evaluate_every is set, but there is no development split to evaluate; set data.dev.articles, or "
+            "leave evaluate_every away."
+        )

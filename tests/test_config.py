@@ -53,6 +53,7 @@ def test_every_flag_says_what_it_means():
         (["--config", "nowhere.yaml"], "nowhere.yaml: cannot be read"),
         (["--training.patience", "2"], "training.keep_best"),
         (["--training.keep_best", "dev/multilingual/map"], "there is no development split"),
+        (["--training.evaluate_every", "9"], "training.evaluate_every is set, but there is no development split"),
         (["--training.warmup_steps", "900"], "training.warmup_steps is 900"),
         (["--data.sets", "{own: {files: {no: a, en: b}}}"], "data.sets.own.files has the language False; write it in"),
         (["--mixture.sets", '{"bitext": ["sampel"]}'], "mixture.sets.bitext names 'sampel', but the data has sample"),

@@ -55,9 +55,18 @@ def remove_old(folder: Path, written: int, keep_last: int, others: Container[int
 def newest_checkpoint(folders: Sequence[Path]) -> Path | None:
     """Return the newest checkpoint whose files are all as its manifest says, with a warning for each that is not.
 
-    The main rank looks, in all of the folders; every rank calls it.
+    The main rank looks, in all of the folders; every rank calls it. None where there are none.
+
+    Raises InputError, on every rank, where there are some and none is whole: to start at step 0 would remove them all,
+    and what is wrong may be the disk that they are read from.
     """
-    return gather_objects(_newest(folders) if is_main() else None)[0]
+    found, damaged = gather_objects(_newest(folders) if is_main() else None)[0]
+    if damaged and not found:
+        raise InputError(
+            f"--resume: none of the {damaged} checkpoints in {folders[0]} is whole; look at the disk or put whole ones "
+            "there, or give --overwrite to start at step 0."
+        )
+    return found
 
 
 def read_state(checkpoint: Path) -> dict[str, Any]:
@@ -119,14 +128,15 @@ def _step(checkpoint: Path) -> int:
     return int(checkpoint.name.removeprefix("step-"))
 
 
-def _newest(folders: Sequence[Path]) -> Path | None:
+def _newest(folders: Sequence[Path]) -> tuple[Path | None, int]:
+    """Return the newest whole checkpoint and the number of damaged ones that are newer."""
     found = [(step, -place) for place, folder in enumerate(folders) for step in saved_steps(folder)]
-    for step, place in sorted(found, reverse=True):
+    for damaged, (step, place) in enumerate(sorted(found, reverse=True)):
         checkpoint = folders[-place] / f"step-{step}"
         if not (fault := _fault(checkpoint)):
-            return checkpoint
-        warn(f"{checkpoint}: {fault}; taking the checkpoint before it.")
-    return None
+            return checkpoint, damaged
+        warn(f"{checkpoint}: {fault}; looking for the checkpoint before it.")
+    return None, len(found)
 
 
 def _all(faults: list[str]) -> list[str]:
@@ -177,6 +187,9 @@ def _fault(checkpoint: Path) -> str | None:
             return f"{name} is missing"
         if file.stat().st_size != size:
             return f"{name} has {file.stat().st_size} bytes instead of {size}"
-        if file_digest(file) != digest:
-            return f"{name} is damaged (its checksum differs)"
+        try:
+            if file_digest(file) != digest:
+                return f"{name} is damaged (its checksum differs)"
+        except OSError as error:
+            return f"{name} cannot be read ({error.strerror})"
     return None

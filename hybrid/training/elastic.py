@@ -20,9 +20,18 @@ def load_any_states(checkpoint: Path, engine, saved: dict) -> None:
     Args:
         saved: the checkpoint's "parallelism" and "world_size".
 
+    What the recipe says of the optimizer (weight decay) stays the recipe's: a checkpoint brings its own along.
+
     Raises InputError where the parallelism is another: what a ZeRO stage adds up in which order is its own, so the run
     would not be the same.
     """
+    own = [_settings(group) for group in engine.optimizer.param_groups]
+    _load_any_states(checkpoint, engine, saved)
+    for group, settings in zip(engine.optimizer.param_groups, own, strict=True):
+        group.update(settings)
+
+
+def _load_any_states(checkpoint: Path, engine, saved: dict) -> None:
     now, old, count = parallelism(engine), saved["parallelism"], saved["world_size"]
     if now != old:
         raise InputError(
@@ -45,6 +54,10 @@ def load_any_states(checkpoint: Path, engine, saved: dict) -> None:
         on_main(lambda: shutil.rmtree(universal, ignore_errors=True))
 
 
+def _settings(group: dict) -> dict:
+    return {key: value for key, value in group.items() if key != "params"}
+
+
 def _convert(shards: Path, universal: Path) -> None:
     """Write DeepSpeed's universal checkpoint, a file per parameter and state, from the shards of all ranks."""
     from deepspeed.checkpoint import ds_to_universal
@@ -65,17 +78,12 @@ def _convert(shards: Path, universal: Path) -> None:
 
 
 def _load_universal(universal: Path, engine) -> None:
-    groups = engine.model.optimizer.param_groups
-    own = [{key: value for key, value in group.items() if key != "params"} for group in groups]
     engine.model._config.load_universal_checkpoint = True
     try:
         engine.model.load_checkpoint(str(universal), SHARDS)
     finally:
         engine.model._config.load_universal_checkpoint = False
-    # DeepSpeed's ZeRO-3 gives every group the settings of the first one, weight decay on biases and norms too, and one
-    # and the same tensor for the number of steps, which each group then counts up.
-    for group, settings in zip(groups, own, strict=True):
-        group.update(settings)
+    # DeepSpeed's ZeRO-3 gives every group one and the same tensor for the number of steps, which each then counts up.
     for state in engine.model.optimizer.optimizer.state.values():
         if isinstance(state.get("step"), Tensor):
             state["step"] = state["step"].clone()

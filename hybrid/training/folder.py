@@ -101,3 +101,9 @@ def check_changes(before: dict[str, str], now: dict[str, str]) -> None:
         )
     if some := [told[key] for key in keys if not key.startswith(_WITHOUT_EFFECT)]:
         warn(f"the run goes on with other settings than it began: {'; '.join(some)}.")
+
+
+def other_scores(before: dict[str, str], now: dict[str, str]) -> bool:
+    """Return whether scores under these settings are no more and no less than others under those."""
+    keys = before.keys() | now.keys()
+    return any(before.get(key) != now.get(key) for key in keys if key.startswith(("training.keep_best", "data.dev")))

@@ -19,7 +19,7 @@ from hybrid.training.config import TrainingConfig
 from hybrid.training.elastic import load_any_states
 from hybrid.training.engine import Engine
 from hybrid.training.flops import costs, peak_flops
-from hybrid.training.folder import check_changes
+from hybrid.training.folder import check_changes, other_scores
 from hybrid.training.meter import Meter, line
 from hybrid.training.not_finite import stop_with_batch
 from hybrid.training.realised import Realised
@@ -139,8 +139,14 @@ class Loop:
             log(f"{self.folder}: there is no whole checkpoint; starting at step 0")
             return None
         state = read_state(found)
-        now = self.hooks.state(0) if self.hooks.state else {}
-        check_changes(state.get("settings", {}), now.get("settings", {}))
+        before = state.get("settings", {})
+        now = (self.hooks.state(0) if self.hooks.state else {}).get("settings", {})
+        check_changes(before, now)
+        if state["step"] > self.config.steps:
+            raise InputError(
+                f"--resume: training.steps is {self.config.steps}, but {found} was written after step {state['step']}; "
+                "give as many or more."
+            )
         sampler.load_state_dict(state["sampler"])
         with no_boundaries():
             load_any_states(found, self.engine, state)
@@ -149,10 +155,16 @@ class Loop:
         self.saved = (self.progress.step, self.progress.evaluated)
         if self.progress.best is not None and not (self.folder / "model").is_dir():
             warn(f"{self.folder / 'model'}, the best weights so far, is not there; the best of what follows is kept.")
-            self.progress.best, self.progress.worse = None, 0
+            self._forget_best()
+        elif self.progress.best is not None and other_scores(before, now):
+            warn("the best so far was by another training.keep_best or data.dev; the best of what follows is kept.")
+            self._forget_best()
         self.realised.restore(state["rows"])
         log(f"resumed at step {self.progress.step} from {found}")
         return state
+
+    def _forget_best(self) -> None:
+        self.progress.best, self.progress.best_step, self.progress.worse = None, 0, 0
 
     def save(self) -> None:
         """Write a checkpoint of where the job stands, unless there is one; every rank calls it."""
@@ -216,7 +228,8 @@ class Loop:
         if result.skipped:
             done.skipped += 1
             warn(f"step {done.step}: the loss or the gradient is not finite; the step is skipped on all ranks.")
-        if done.skipped_in_a_row and done.skipped_in_a_row == self.config.stop_after_skips:
+        # Not "==": a run may go on, from a checkpoint between two of them, with fewer allowed.
+        if 0 < self.config.stop_after_skips <= done.skipped_in_a_row:
             stop_with_batch(self.folder / "not_finite", self.engine, batch, result)
 
     def _evaluate_and_stop(self) -> bool:
@@ -248,7 +261,9 @@ class Loop:
         config, done = self.config, self.progress
         score = scores[config.keep_best]
         log(f"step {done.step}: {config.keep_best} {score:.4f}" + (f", best {done.best:.4f}" if done.best else ""))
-        if done.best is None or score > done.best:
+        if math.isnan(score):
+            warn(f"step {done.step}: {config.keep_best} is no number, and so not the best.")
+        elif done.best is None or score > done.best:
             try:
                 self._keep()
             except Exception as error:

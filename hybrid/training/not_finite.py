@@ -14,9 +14,9 @@ from hybrid.data.batch import Batch
 from hybrid.models import ModelConfig
 from hybrid.models.load import load_encoder
 from hybrid.models.save import save_encoder
-from hybrid.runtime.errors import InputError
+from hybrid.runtime.errors import InputError, first_line
 from hybrid.runtime.files import atomic_file, read_json, write_json
-from hybrid.runtime.logs import log
+from hybrid.runtime.logs import bad_input_told, log
 from hybrid.runtime.processes import gather_objects, on_main
 from hybrid.runtime.ragged import Ragged
 from hybrid.training.config import ObjectiveConfig
@@ -67,7 +67,7 @@ def stop_with_batch(folder: Path, engine: Engine, batch: Batch, result: StepResu
 
 def replay(folder: Path) -> tuple[float, list[str]]:
     """Compute the batch again in one process; returns the loss, and the places that are not finite, first one first."""
-    about, tensors = read_json(folder / "rows.json"), torch.load(folder / "batch.pt")
+    about, tensors = read_json(folder / "rows.json"), _read_batch(folder / "batch.pt")
     batch = Batch(
         step=about["step"],
         kind=about["kind"],
@@ -91,6 +91,13 @@ def replay(folder: Path) -> tuple[float, list[str]]:
         if parameter.grad is not None and not parameter.grad.isfinite().all():
             places.append(f"the gradient of {name}")
     return float(loss.detach()), places
+
+
+def _read_batch(path: Path) -> dict:
+    try:
+        return torch.load(path)
+    except Exception as error:
+        raise InputError(f"{path}: is no batch that a stopped job wrote ({first_line(error)}).") from error
 
 
 def _watch(module: nn.Module) -> list[str]:
@@ -119,10 +126,11 @@ def main() -> None:
     if len(sys.argv) != 2 or not Path(sys.argv[1], "rows.json").exists():
         log("error: give the folder not_finite of a run that stopped for it")
         sys.exit(2)
-    loss, places = replay(Path(sys.argv[1]))
-    log(f"loss {loss}")
-    log("\n".join(places[:10]) or "all outputs and gradients are finite here")
-    sys.exit(bool(places))
+    with bad_input_told():
+        loss, places = replay(Path(sys.argv[1]))
+        log(f"loss {loss}")
+        log("\n".join(places[:10]) or "all outputs and gradients are finite here")
+        sys.exit(bool(places))
 
 
 if __name__ == "__main__":

@@ -5,14 +5,18 @@ what to launch. It needs no GPU, no weights and, for the recipes' encoders, no n
 """
 
 import argparse
+import math
 import sys
 
 from hybrid.config import Config, read_config
 from hybrid.runtime.errors import InputError
-from hybrid.sampling import MixtureError
+from hybrid.sampling import MixtureError, lanes_of
 from hybrid.training.flops import PEAKS
 from hybrid.training.plan_memory import LAYOUTS, Layout
 from hybrid.training.plan_step import MARGIN, Lengths, Machine, Planner, Prediction
+
+SMALL_CHUNK = 4096
+"""Tokens of a chunk below which it is recommended only where nothing else fits."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -40,9 +44,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def check(options: argparse.Namespace, config: Config) -> tuple[Machine, Lengths]:
-    """Return what the plan is for; raises InputError where a number cannot be."""
+    """Return what the plan is for; raises InputError where a number cannot be, MixtureError for one of ranks."""
     for name in ("gpus", "gpu_memory", "bandwidth"):
-        if getattr(options, name) <= 0:
+        if not 0 < getattr(options, name) < math.inf:
             raise InputError(f"--{name} is {getattr(options, name)}; give a positive number.")
     if not 0 < options.mfu <= 1:
         raise InputError(f"--mfu is {options.mfu}; give a part of the peak above 0 and at most 1, such as 0.4.")
@@ -51,8 +55,10 @@ def check(options: argparse.Namespace, config: Config) -> tuple[Machine, Lengths
             f"training.global_batch is {config.training.global_batch}, which --gpus {options.gpus} do not divide; "
             "change one of them."
         )
-    query = options.query_tokens or config.data.query_max_length
-    passage = options.passage_tokens or config.data.passage_max_length
+    lanes_of(config.mixture, config.training.global_batch, options.gpus)  # what the job would refuse is not planned
+    query, passage = options.query_tokens, options.passage_tokens
+    query = config.data.query_max_length if query is None else query
+    passage = config.data.passage_max_length if passage is None else passage
     for name, value, most in (
         ("query", query, config.data.query_max_length),
         ("passage", passage, config.data.passage_max_length),
@@ -112,17 +118,27 @@ def recommend(predictions: list[Prediction], planner: Planner) -> int:
         if best.uses_cache and best.rows >= planner.rows:
             spared = planner.seconds(best.layout, cached=False)
             print(f"faster: without training.cache_tokens all rows fit at once ({spared:.3f} s a step)")
+        # Of the smaller chunks none whose products are too small for the stated MFU.
+        smaller = [found for found in predictions if found.cache_tokens >= SMALL_CHUNK]
+        chunked = min(smaller, key=lambda found: planner.seconds(found.layout, cached=True), default=best)
+        if planner.seconds(chunked.layout, cached=True) < best.seconds:
+            print(f"faster: {_chunked(chunked, planner)}")
     else:
-        good = [found for found in predictions if found.cache_tokens >= planner.lengths.passage]
+        longest = max(planner.lengths.query, planner.lengths.passage)
+        good = [found for found in predictions if found.cache_tokens >= longest]
         if not good:
-            print("nothing fits; take more GPUs, LoRA (model.lora), fewer layers (model.layers), or a smaller batch.")
+            again = "" if planner.config.training.activation_checkpointing else "training.activation_checkpointing, "
+            print(f"nothing fits; take {again}more GPUs, LoRA (model.lora), fewer model.layers or a smaller batch.")
             return 1
         best = min(good, key=lambda found: found.seconds)
-        chunk = 2 ** (best.cache_tokens.bit_length() - 1)
-        seconds = planner.seconds(best.layout, cached=True)
-        print(f"recommended: {best.layout.name} with --training.cache_tokens {chunk} ({seconds:.3f} s a step)")
+        print(f"recommended: {_chunked(best, planner)}")
     print(f"launch: {launch(best.layout, planner.machine.gpus)}")
     return 0
+
+
+def _chunked(found: Prediction, planner: Planner) -> str:
+    chunk, seconds = 2 ** (found.cache_tokens.bit_length() - 1), planner.seconds(found.layout, cached=True)
+    return f"{found.layout.name} with --training.cache_tokens {chunk} ({seconds:.3f} s a step)"
 
 
 def launch(layout: Layout, gpus: int) -> str:

@@ -6,6 +6,7 @@ holds the last run of the recipe (training.output/training.name, or --run) again
 
 import argparse
 import json
+import math
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +20,15 @@ from hybrid.sampling import MixtureError
 from hybrid.training.flops import best_seconds, measured_flops, peak_flops
 from hybrid.training.plan_memory import Layout
 from hybrid.training.plan_step import Lengths
+from hybrid.training.report import flat
 from hybrid.training.roofline_terms import Rates, Term, terms
 
+WORK = (
+    *("model.name", "model.from_scratch", "model.layers", "model.lora", "model.projection", "model.freeze_embeddings"),
+    *("data.query_max_length", "data.passage_max_length", "data.hard_negatives", "training.global_batch"),
+    *("training.precision", "training.cache_tokens", "training.activation_checkpointing"),
+)
+"""Settings that a step's operations and bytes depend on."""
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -47,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         config = read_config(recipe)
         run = last_run(options.run or config.folder, config, required=options.run is not None)
-        world = options.ranks or (run.world if run else 1)
+        world = (run.world if run else 1) if options.ranks is None else options.ranks
         check(config, run, world, options.bandwidth)
         layout = Layout("DDP" if options.zero is None else f"ZeRO-{options.zero}", options.zero)
         lengths = mean_lengths(config, run)
@@ -67,7 +75,7 @@ def main(arguments: list[str] | None = None) -> int:
 def last_run(folder: Path, config: Config, required: bool = False) -> LastRun | None:
     """Read a run's journal; None where there is none, or no rate was logged yet.
 
-    Raises InputError where it is `required` and not there, or its global batch is not the recipe's.
+    Raises InputError where it is `required` and not there, or its steps did other work than the recipe's do.
     """
     if not (folder / JOURNAL).exists():
         if required:
@@ -86,15 +94,19 @@ def last_run(folder: Path, config: Config, required: bool = False) -> LastRun | 
             elif event["kind"] == "metrics" and event["values"].get("train/pairs_per_second"):
                 rates = event["values"]
     if not rates:
+        if required:
+            raise InputError(f"--run {folder}: has logged no rate yet; wait for its first log line after step 2.")
         return None
-    batch = int(parameters["training.global_batch"])
-    if batch != config.training.global_batch:
+    own = {key: str(value) for key, value in flat(config).items()}
+    keys = sorted(key for key in own.keys() | parameters.keys() if key.startswith(WORK))
+    if other := [key for key in keys if own.get(key) != parameters.get(key)]:
         raise InputError(
-            f"{folder}: was trained with training.global_batch {batch}, the recipe has {config.training.global_batch}; "
+            f"{folder}: was trained with {other[0]} {parameters.get(other[0])}, the recipe has {own.get(other[0])}; "
             f"give the run's own configuration, --config {folder / 'config.yaml'}."
         )
     pairs, tokens = rates["train/pairs_per_second"], rates["train/tokens_per_second"]
-    return LastRun(batch / pairs, tokens / pairs, int(parameters["world_size"]), rates["train/mfu"])
+    seconds, world = config.training.global_batch / pairs, int(parameters["world_size"])
+    return LastRun(seconds, tokens / pairs, world, rates["train/mfu"])
 
 
 def check(config: Config, run: LastRun | None, world: int, bandwidth: float) -> None:
@@ -105,7 +117,7 @@ def check(config: Config, run: LastRun | None, world: int, bandwidth: float) -> 
         )
     if run and run.world != world:
         raise InputError(f"--ranks is {world}, but the run had {run.world}; leave --ranks away, or give another --run.")
-    if bandwidth <= 0:
+    if not 0 < bandwidth < math.inf:
         raise InputError(f"--bandwidth is {bandwidth}; give a positive number of GB/s.")
 
 

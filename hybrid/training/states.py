@@ -3,6 +3,7 @@
 A call that only some ranks return from would leave the others waiting, so errors of the disk are returned, not raised.
 """
 
+import os
 import random
 from contextlib import contextmanager
 from pathlib import Path
@@ -45,10 +46,23 @@ def load_states(folder: Path, engine) -> None:
     """Put weights and optimizer back as they were saved, by the same parallelism and, under ZeRO 1 to 3, world size."""
     if zero_stage(engine.accelerator) is None:
         state = torch.load(folder / STATE, map_location="cpu", weights_only=True)
+        _fit(engine.module, state["model"], folder)
         engine.module.load_state_dict(state["model"])
         engine.optimizer.load_state_dict(state["optimizer"])
     elif engine.model.load_checkpoint(str(folder), SHARDS)[0] is None:
         raise InputError(f"{folder}: DeepSpeed finds no checkpoint there; remove the folder to take the one before.")
+
+
+def _fit(module: torch.nn.Module, saved: dict[str, torch.Tensor], folder: Path) -> None:
+    """Raise InputError where a checkpoint's weights are those of another encoder."""
+    own = {name: tuple(value.shape) for name, value in module.state_dict().items()}
+    other = {name: tuple(value.shape) for name, value in saved.items()}
+    if changed := sorted(name for name in own.keys() | other.keys() if own.get(name) != other.get(name)):
+        raise InputError(
+            f"--resume: {folder} holds the weights of another encoder than model.* describes ({changed[0]} has the "
+            f"shape {other.get(changed[0])}, not {own.get(changed[0])}); set model.* back, or start another run with "
+            "--training.name."
+        )
 
 
 def random_states() -> dict[str, Any]:
@@ -82,6 +96,9 @@ def _write(value: Any, path: Path, faults: list[str]) -> None:
         # Through Python's file, which says what is wrong; torch's own writer hides it.
         with open(path, "wb") as file:
             torch.save(value, file)
+            # By the rank that wrote it: the main one may be on another machine, whose flush does nothing for this one.
+            file.flush()
+            os.fsync(file.fileno())
     except (OSError, RuntimeError) as error:
         faults.append(f"{path.name}: {_cause(error)}")
 

@@ -1,7 +1,8 @@
 """Started by accelerate: whole loops under several parallelisms, with faults, from one checkpoint to another.
 
 Arguments: folder, world size W, JSON list of "ddp", "zero1" ..., JSON list of tasks: "run", "exact" (gradient cache and
-dropout), or the world size whose runs are to be gone on with. Writes folder/W-TASK.json.
+dropout), "stopped" (asked to stop in an evaluation), or the world size whose runs are to be gone on with. Writes
+folder/W-TASK.json.
 """
 
 import hashlib
@@ -14,9 +15,19 @@ from pathlib import Path
 
 from accelerate.state import AcceleratorState
 
+from hybrid.runtime import processes
 from hybrid.runtime.interruption import run_to_end
 from hybrid.runtime.launch import start
-from hybrid.runtime.processes import gather_objects, is_main, on_main, rank, world_size
+from hybrid.runtime.processes import (
+    Interrupted,
+    ask_to_stop,
+    barrier,
+    gather_objects,
+    is_main,
+    on_main,
+    rank,
+    world_size,
+)
 from hybrid.runtime.tracking import Tracker, TrackingConfig
 from hybrid.training.config import ObjectiveConfig, TrainingConfig
 from hybrid.training.engine import Engine
@@ -58,6 +69,8 @@ def make_loop(kind: str, folder: Path, options: dict) -> tuple[Loop, ToySampler]
     )
     objective = ObjectiveConfig(temperature=0.2, learn_temperature=True)
     encoder = toy_encoder(dropout=options.get("dropout", 0.0))
+    # Frozen and trained weights side by side: ZeRO keeps them in other places of a checkpoint.
+    encoder.backbone.embeddings.token_type_embeddings.requires_grad_(False)
     engine = Engine(encoder, objective, config, start(config.precision, seed=1, deterministic=True))
     assert (parallelism(engine), world_size()) == (kind, int(sys.argv[2]))
     sampler = ToySampler()
@@ -139,6 +152,31 @@ def run(kind: str, folder: Path, options: dict) -> dict:
     return whole | {"resumed": {"step": found, "losses": losses, "weights": fingerprint(loop)}}
 
 
+def stopped(kind: str, folder: Path) -> dict:
+    """A run that one rank asks to stop while all are in an evaluation, and one that goes on from what it has saved."""
+    loop, sampler = make_loop(kind, folder, {})
+    evaluate = loop.hooks.evaluate
+
+    def asked(encoder, step: int) -> dict[str, float]:
+        evaluate(encoder, step)
+        if rank() == world_size() - 1:
+            ask_to_stop("test")
+        barrier()
+        raise AssertionError("nobody has stopped")
+
+    loop.hooks.evaluate = asked
+    try:
+        loop.run(sampler)
+    except Interrupted:
+        loop.save()
+    processes._Stop.reason = None
+    loop, sampler = make_loop(kind, folder, {})
+    loop.resume(sampler)
+    found = loop.progress.step
+    loop.run(sampler)
+    return {"step": found, "weights": fingerprint(loop)}
+
+
 def go_on(kind: str, source: Path, folder: Path) -> dict:
     """Go on from an early checkpoint of another world size."""
     on_main(lambda: shutil.copytree(source / f"step-{CHANGE}", folder / "checkpoints" / f"step-{CHANGE}"))
@@ -160,6 +198,8 @@ def main(folder: Path, world: int, kinds: list[str], tasks: list) -> None:
             elif task == "exact":
                 options = {"dropout": 0.1, "training": {"cache_tokens": 60}}
                 found[kind] = run(kind, folder / f"{kind}-exact", options)
+            elif task == "stopped":
+                found[kind] = stopped(kind, folder / f"{kind}-stopped")
             else:
                 checkpoints = folder / f"{kind}-{task}" / "checkpoints"
                 found[kind] = go_on(kind, checkpoints, folder / f"{kind}-{task}-{world}")

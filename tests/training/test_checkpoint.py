@@ -1,6 +1,8 @@
 """Which checkpoints are kept, copied and found again."""
 
+import errno
 import json
+import os
 import shutil
 import threading
 from pathlib import Path
@@ -10,9 +12,11 @@ import pytest
 import torch
 
 from hybrid.runtime.errors import InputError
+from hybrid.training import checkpoint
 from hybrid.training.checkpoint import Copier, newest_checkpoint, read_state, remove_old, save_checkpoint, saved_steps
 from hybrid.training.elastic import load_any_states
 from hybrid.training.folder import check_changes, check_folder, open_folder
+from hybrid.training.states import save_states
 
 
 @pytest.fixture
@@ -97,6 +101,36 @@ def test_a_copy_that_cannot_be_written_is_told_and_stops_nothing(tmp_path, engin
     copier.copy(tmp_path / "step-1", None)
     copier.wait(60)
     assert "training goes on without this copy" in capsys.readouterr().err
+
+
+def test_where_no_checkpoint_is_whole_nothing_starts_at_step_0_over_them(tmp_path, engine, capsys):
+    assert newest_checkpoint([tmp_path]) is None
+    save(tmp_path, engine, 1, 2)
+    for step in (1, 2):
+        (tmp_path / f"step-{step}" / "state.pt").unlink()
+    with pytest.raises(InputError, match=r"none of the 2 checkpoints .* is whole; .*--overwrite to start at step 0"):
+        newest_checkpoint([tmp_path])
+
+
+def test_a_file_that_the_disk_does_not_give_back_costs_its_checkpoint_alone(tmp_path, engine, monkeypatch, capsys):
+    save(tmp_path, engine, 1, 2)
+    usual = checkpoint.file_digest
+
+    def broken(file):
+        if file.parent.name == "step-2":
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(file))
+        return usual(file)
+
+    monkeypatch.setattr(checkpoint, "file_digest", broken)
+    assert newest_checkpoint([tmp_path]) == tmp_path / "step-1"
+    assert "cannot be read (Input/output error)" in capsys.readouterr().err
+
+
+def test_each_rank_flushes_what_it_has_written(tmp_path, engine, monkeypatch):
+    flushed, usual = set(), os.fsync
+    monkeypatch.setattr(os, "fsync", lambda file: (flushed.add(os.fstat(file).st_ino), usual(file))[1])
+    assert save_states(tmp_path, engine) == []
+    assert {file.name for file in tmp_path.iterdir() if file.stat().st_ino in flushed} == {"state.pt", "random-0.pt"}
 
 
 def test_another_parallelism_is_refused_with_both_names(tmp_path, engine):

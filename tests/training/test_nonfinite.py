@@ -1,11 +1,13 @@
 """A step whose loss or gradient is not finite on any rank is one that no rank takes."""
 
 import math
+import sys
 
 import pytest
 import torch
 
-from hybrid.runtime.files import read_json
+from hybrid.runtime.files import read_json, write_json
+from hybrid.training import not_finite
 from hybrid.training.not_finite import replay
 from tests.launch import launch
 from tests.training.run_steps import SPOILT
@@ -30,6 +32,16 @@ def test_a_skipped_step_leaves_weights_and_optimizer_as_they_were(parallelism, s
         if name in steps(parallelism):
             found = steps(parallelism)[name]["weights"]
             assert all(torch.equal(found[key], without[key]) for key in without)
+
+
+def test_a_folder_that_is_damaged_is_told_in_a_sentence(tmp_path, capsys, monkeypatch):
+    write_json(tmp_path / "rows.json", {})
+    (tmp_path / "batch.pt").write_bytes(b"half a file")
+    monkeypatch.setattr(sys, "argv", ["not_finite", str(tmp_path)])
+    with pytest.raises(SystemExit) as ended:
+        not_finite.main()
+    assert ended.value.code == 2
+    assert "batch.pt: is no batch that a stopped job wrote" in capsys.readouterr().out
 
 
 def test_a_job_stops_after_some_steps_in_a_row_with_a_folder_that_reproduces_the_last_one(tmp_path):

@@ -188,6 +188,35 @@ def test_the_command_recommends_what_fits_and_says_when_nothing_does(monkeypatch
     assert "which --gpus 3 do not divide" in capsys.readouterr().err
 
 
+def test_a_smaller_chunk_is_named_where_it_is_faster_than_offload(monkeypatch, capsys):
+    monkeypatch.setenv("HYBRID_DATA", "anywhere")
+    recipe = ["--config", "hybrid/recipes/xlmr_large.yaml", "--gpus", "1"]
+    assert plan.main([*recipe, "--gpu_memory", "40"]) == 0
+    printed = capsys.readouterr().out
+    assert "recommended: ZeRO-2, optimizer on the host, as the recipe is" in printed
+    assert "faster: DDP with --training.cache_tokens 16384" in printed
+    assert plan.main([*recipe, "--gpu_memory", "80"]) == 0
+    assert "faster: DDP" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        (["--gpus", "0"], "--gpus is 0"),
+        (["--gpu_memory", "nan"], "--gpu_memory is nan"),
+        (["--gpu_memory", "inf"], "--gpu_memory is inf"),
+        (["--bandwidth", "nan"], "--bandwidth is nan"),
+        (["--query_tokens", "0"], "--query_tokens is 0; give 1 to 64"),
+        (["--passage_tokens", "257"], "--passage_tokens is 257; give 1 to 256"),
+        (["--gpus", "32"], "32 processes do not divide mixture.lanes 16"),
+    ],
+)
+def test_a_number_that_cannot_be_or_that_the_job_would_refuse_is_not_planned(flags, named, monkeypatch, capsys):
+    monkeypatch.setenv("HYBRID_DATA", "anywhere")
+    assert plan.main(["--config", "hybrid/recipes/mt5_xl.yaml", *flags]) == 2
+    assert named in capsys.readouterr().err
+
+
 def test_without_the_cache_no_more_rows_fit_than_memory_has(monkeypatch):
     monkeypatch.setenv("HYBRID_DATA", "anywhere")
     config = read_config(["--config", "hybrid/recipes/xlmr_base.yaml"])

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="DeepSpeed runs 
 def results(tmp_path_factory) -> dict[str, dict]:
     """Results of every parallelism by world size and task: one launch serves all parallelisms."""
     folder = tmp_path_factory.mktemp("resume")
-    for world, tasks in ((1, ["run"]), (2, ["run", "exact", 1]), (1, [2])):
+    for world, tasks in ((1, ["run"]), (2, ["run", "exact", "stopped", 1]), (1, [2])):
         # The script goes from one parallelism to the next by itself; the launcher only has to start DeepSpeed's group.
         launch(SCRIPT, folder, str(world), json.dumps(KINDS), json.dumps(tasks), processes=world, zero=1, timeout=900)
     return {file.stem: json.loads(file.read_text()) for file in folder.glob("*.json")}
@@ -33,6 +33,11 @@ def test_a_resumed_run_has_the_weights_of_the_uninterrupted_one_to_the_last_bit(
     resumed = found["resumed"]
     assert resumed["losses"] == found["losses"][resumed["step"] :]
     assert resumed["weights"] == found["weights"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_run_that_is_stopped_in_an_evaluation_ends_with_the_weights_of_the_uninterrupted_one(results, kind):
+    assert results["2-stopped"][kind] == {"step": 5, "weights": results["2-run"][kind]["weights"]}
 
 
 @pytest.mark.parametrize("kind", KINDS)

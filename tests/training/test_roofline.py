@@ -11,6 +11,7 @@ from hybrid.runtime.errors import InputError
 from hybrid.training import roofline
 from hybrid.training.plan_memory import Layout
 from hybrid.training.plan_step import Lengths
+from hybrid.training.report import flat
 from hybrid.training.roofline_terms import Rates, Term, terms
 
 TINY = ["--config", "hybrid/recipes/quickstart.yaml", "--config", "hybrid/recipes/tiny.yaml"]
@@ -74,9 +75,10 @@ def test_the_bound_is_the_longer_of_computing_and_sending():
     assert Rates(operations=2.0, memory=3.0, link=0.5).bound(parts) == 10
 
 
-def journal(folder, batch: int = 16) -> None:
+def journal(folder, *flags: str) -> None:
+    parameters = {key: str(value) for key, value in flat(config(*flags)).items()}
     events = [
-        {"kind": "params", "values": {"training.global_batch": str(batch), "world_size": "2"}},
+        {"kind": "params", "values": parameters | {"world_size": "2"}},
         {
             "kind": "metrics",
             "values": {"train/pairs_per_second": 1.0, "train/tokens_per_second": 9.0, "train/mfu": 0.1},
@@ -103,10 +105,36 @@ def test_the_last_rates_of_the_journal_are_held_against_the_bound(tmp_path, monk
     assert "warning" not in printed
 
 
-def test_a_run_of_another_batch_or_none_is_refused(tmp_path):
-    journal(tmp_path / "run", batch=99)
-    with pytest.raises(InputError, match=r"training.global_batch 99, the recipe has 16"):
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        (["--training.global_batch", "32"], "training.global_batch 32, the recipe has 16"),
+        (["--training.cache_tokens", "64"], "training.cache_tokens 64, the recipe has None"),
+        (["--training.precision", "bf16"], "training.precision bf16, the recipe has fp32"),
+        (["--model.freeze_embeddings", "true"], "model.freeze_embeddings True, the recipe has False"),
+        (["--model.lora.rank", "4"], "model.lora.alpha"),
+    ],
+)
+def test_a_run_that_did_other_work_is_held_against_no_bound(tmp_path, flags, named):
+    journal(tmp_path / "run", *flags)
+    with pytest.raises(InputError, match=named):
         roofline.last_run(tmp_path / "run", config())
+    journal(tmp_path / "run", "--training.learning_rate", "0.5")
+    assert roofline.last_run(tmp_path / "run", config()).seconds == 2
+
+
+def test_ranks_or_a_bandwidth_that_cannot_be_are_refused(capsys):
+    assert roofline.main([*TINY, "--ranks", "0"]) == 2
+    assert "--ranks is 0" in capsys.readouterr().err
+    assert roofline.main([*TINY, "--bandwidth", "nan"]) == 2
+    assert "--bandwidth is nan" in capsys.readouterr().err
+
+
+def test_no_run_one_without_a_rate_and_one_of_other_ranks_are_told_apart(tmp_path):
+    (tmp_path / "young").mkdir()
+    (tmp_path / "young" / "tracking.jsonl").write_text("")
+    with pytest.raises(InputError, match="has logged no rate yet"):
+        roofline.last_run(tmp_path / "young", config(), required=True)
     with pytest.raises(InputError, match=r"holds no tracking.jsonl"):
         roofline.last_run(tmp_path / "absent", config(), required=True)
     assert roofline.last_run(tmp_path / "absent", config()) is None

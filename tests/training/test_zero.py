@@ -56,6 +56,12 @@ def test_batch_clipping_and_precision_come_from_the_recipe(file):
         ({"bf16": {"enabled": False, "check_grad_overflow": False}}, "bf16.check_grad_overflow"),
         ({"bf16": True}, "bf16 is True and no section"),
         ({"fp16": {"enabled": True}}, "training.precision"),
+        ({"gradient_allreduce_op": "sum"}, "gradient_allreduce_op is sum, but the recipe has mean"),
+        ({"elasticity": {"enabled": True}}, "accumulation of its own"),
+        ({"tensor_parallel": {"autotp_size": 2}}, "rows of its own"),
+        ({"sequence_parallel_size": 2}, "rows of its own"),
+        ({"checkpoint": {"load_universal": True}}, "--resume"),
+        ({"disable_allgather": True}, "only it has stepped"),
         ({"communication_data_type": "fp16"}, "training.precision"),
         ({"zero_optimization": {"stage": 2, "zero_quantized_gradients": True}}, "4 bits"),
         ({"optimizer": {"type": "Adam"}}, "training.learning_rate"),
@@ -83,7 +89,14 @@ def test_zero_3_gathers_the_model_that_is_kept_whatever_the_file_says(file):
 
 def test_a_file_may_repeat_the_recipe_or_leave_it_to_the_launcher(file):
     for clip in ("auto", 1.0):
-        file({"gradient_clipping": clip, "train_batch_size": 64, "bf16": {"enabled": "auto"}})
+        file(
+            {
+                "gradient_clipping": clip,
+                "gradient_allreduce_op": "mean",
+                "train_batch_size": 64,
+                "bf16": {"enabled": "auto"},
+            }
+        )
         configure_zero(job(2), TrainingConfig(global_batch=64, clip=1.0))
 
 
