@@ -13,3 +13,8 @@ def hybrid_data() -> Path:
     if not folder:
         pytest.skip("HYBRID_DATA is not set: the real data sets named in the README are not on this machine")
     return Path(folder)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put what starts jobs first: a worker that is left with a long file at the end keeps the other one waiting."""
+    items.sort(key=lambda item: not {"training", "studies", "test_job.py"}.intersection(item.path.parts))
