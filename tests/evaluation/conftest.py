@@ -9,7 +9,9 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 from hybrid.data.records import Paragraph, Question
+from hybrid.evaluation.loading import loaded_task
 from hybrid.evaluation.passages import passage_collection
+from hybrid.evaluation.task import THREE_SETTINGS, Task
 from hybrid.models import FromScratch, ModelConfig
 from hybrid.models.load import load_encoder
 
@@ -69,6 +71,12 @@ def made_paragraphs(languages=LANGUAGES, partial: bool = True) -> dict[str, list
 def collection():
     """Four languages, partly parallel, sentences as candidates."""
     return passage_collection(made_paragraphs())
+
+
+@pytest.fixture
+def made(collection):
+    """That collection as a task that was read."""
+    return loaded_task(Task("made", passage_collection, "made", THREE_SETTINGS, "nowhere", "CC0", ""), collection)
 
 
 @pytest.fixture

@@ -1,26 +1,21 @@
 """Mined negatives: never an answer, never its translation, inside the window and the margin, readable for training."""
 
-import gzip
 import json
 
 import numpy as np
-import pyarrow as pa
 import pytest
 import torch
-from pyarrow import parquet
-from transformers import XLMRobertaConfig, XLMRobertaForSequenceClassification
 
 from hybrid.data.config import DatasetConfig
 from hybrid.data.records import Paragraph, Question
-from hybrid.evaluation.asked import data_set, from_paragraphs, read_asked
+from hybrid.evaluation.asked import from_paragraphs
 from hybrid.evaluation.config import EncodingConfig, SearchConfig
-from hybrid.evaluation.crossing import CrossEncoder, pair_probabilities
 from hybrid.evaluation.mine import mine
 from hybrid.evaluation.negatives import MiningConfig, choose, document_groups, normalised
 from hybrid.evaluation.passages import passage_collection
 from hybrid.evaluation.search import Found
 from hybrid.runtime.errors import InputError
-from tests.evaluation.conftest import byte_tokenizer
+from tests.evaluation.test_crossing import cross_encoder
 
 
 def paragraphs():
@@ -223,70 +218,6 @@ def test_a_window_that_is_none_and_a_filter_that_reads_too_little_are_refused():
         MiningConfig(filter="x", filter_depth=5)
 
 
-def cross_encoder(folder, labels: int) -> CrossEncoder:
-    """A small random classifier of pairs."""
-    torch.manual_seed(0)
-    shape = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
-    tokenizer = byte_tokenizer()
-    config = XLMRobertaConfig(vocab_size=len(tokenizer), num_labels=labels, initializer_range=0.3, **shape)
-    XLMRobertaForSequenceClassification(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return CrossEncoder(str(folder), torch.device("cpu"))
-
-
-@pytest.mark.parametrize("labels", [1, 2])
-def test_probabilities_are_those_of_single_pairs_and_a_killed_job_computes_only_what_is_missing(
-    tmp_path, monkeypatch, labels
-):
-    monkeypatch.setattr("hybrid.evaluation.vectors._FEWEST_ROWS", 4)
-    encoder = cross_encoder(tmp_path / "cross", labels)
-    pairs = [(f"what {number}?", f"passage {'x' * (number % 5)} {number}") for number in range(10)]
-    settings = {"max_length": 64, "batch_tokens": 128, "precision": "fp32"}
-    found = pair_probabilities(encoder, pairs, tmp_path / "shards", **settings)
-    with torch.no_grad():
-        alone = np.concatenate([encoder.probabilities([query], [text], 64) for query, text in pairs])
-    np.testing.assert_allclose(found, alone, atol=1e-5)
-    assert ((found > 0) & (found < 1)).all()
-    assert len(set(found.tolist())) == 10
-    (tmp_path / "shards" / "00001.npy").unlink()
-    sizes, forward = [], encoder.probabilities
-    monkeypatch.setattr(encoder, "probabilities", lambda q, p, n: sizes.append(len(q)) or forward(q, p, n))
-    np.testing.assert_array_equal(pair_probabilities(encoder, pairs, tmp_path / "shards", **settings), found)
-    assert sum(sizes) == 4
-    pair_probabilities(encoder, [*pairs[:-1], ("other", "pair")], tmp_path / "shards", **settings)
-    assert sum(sizes) == 14
-
-
-def test_a_judgment_that_is_no_number_is_refused_with_its_texts_and_never_kept(tmp_path, monkeypatch):
-    monkeypatch.setattr("hybrid.evaluation.vectors._FEWEST_ROWS", 4)
-    encoder = cross_encoder(tmp_path / "cross", 1)
-    pairs = [(f"what {number}?", f"passage {number}") for number in range(10)]
-    settings = {"max_length": 64, "batch_tokens": 128, "precision": "fp32"}
-    whole = encoder.probabilities
-    monkeypatch.setattr(
-        encoder, "probabilities", lambda q, p, n: np.where(np.array(q) == "what 5?", np.nan, whole(q, p, n))
-    )
-    message = r"judgments of 1 pairs are not finite \(first: 'what 5\?' with 'passage 5'\)"
-    with pytest.raises(InputError, match=message):
-        pair_probabilities(encoder, pairs, tmp_path / "shards", **settings)
-    assert sorted(path.name for path in (tmp_path / "shards").glob("*.npy")) == ["00000.npy"]
-    monkeypatch.undo()
-    monkeypatch.setattr("hybrid.evaluation.vectors._FEWEST_ROWS", 4)
-    found = pair_probabilities(encoder, pairs, tmp_path / "shards", **settings)
-    assert np.isfinite(found).all()
-    found[5] = np.nan  # of a job before such judgments were refused
-    np.save(tmp_path / "shards" / "00001.npy", found[4:8])
-    with pytest.raises(InputError, match=message):
-        pair_probabilities(encoder, pairs, tmp_path / "shards", **settings)
-
-
-def test_a_filter_that_is_none_is_refused(tmp_path):
-    with pytest.raises(InputError, match="cannot be loaded"):
-        CrossEncoder(str(tmp_path / "nowhere"), torch.device("cpu"))
-    with pytest.raises(InputError, match="has 3 labels; expected one, or two"):
-        cross_encoder(tmp_path / "cross", 3)
-
-
 def test_a_killed_job_goes_on_with_embeddings_and_judgments_and_writes_the_same(encoder, tmp_path, monkeypatch):
     cross = cross_encoder(tmp_path / "cross", 1)
     made = paragraphs()
@@ -335,102 +266,3 @@ def test_what_is_written_trains(encoder, tmp_path):
     rows = list(pair_rows(str(out), None, Columns(DatasetConfig(files=str(out)), "data"), Report("mined")))
     assert [row.negatives for row in rows] == [line["negatives"] for line in lines]
     assert len({row.group for row in rows}) == 6
-
-
-def test_pairs_are_mined_whatever_the_form_of_their_files(encoder, tmp_path):
-    rows = [
-        {
-            "query": f"what {n}?",
-            "passage": f"Antwort {n % 5} hier",
-            "query_lang": "en",
-            "passage_lang": "de",
-            "id": f"{n}",
-        }
-        for n in range(6)
-    ]
-    rows += [rows[0] | {"query": "was 0?", "query_lang": "de", "passage": "Antwort 0 hier"}]
-    rows[1] |= {"group": "one"}
-    rows[2] |= {"group": "one"}
-    names = ["query", "passage", "query_lang", "passage_lang", "id", "group"]
-    table = {name: [row.get(name, "") for row in rows] for name in names}
-    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    with gzip.open(tmp_path / "pairs.tsv.gz", "wt") as file:
-        file.writelines("\t".join(line) + "\n" for line in (names, *zip(*table.values(), strict=True)))
-    parquet.write_table(pa.table(table), tmp_path / "pairs.parquet")
-    found = [
-        read_asked(data_set(str(tmp_path / f"pairs{ending}"), DatasetConfig()))
-        for ending in (".jsonl", ".tsv.gz", ".parquet")
-    ]
-    assert len({asked.collection.content for asked in found}) == 1
-    config = MiningConfig(last_rank=5, count=5, ratio=2.0, margin=-2.0)
-    out = tmp_path / "mined.jsonl"
-    mine(encoder, found[0], out, config, EncodingConfig(precision="fp32"), SearchConfig(device="cpu"))
-    lines = [json.loads(line) for line in out.open()]
-    assert [(line["query_lang"], line["passage_lang"]) for line in lines] == [("en", "de")] * 6 + [("de", "de")]
-    assert [line["passage"] for line in lines] == [row["passage"] for row in rows]
-    for number, line in enumerate(lines):
-        # Question 5 asks for the passage of question 0; 1 and 2 are of one group.
-        own = {1, 2} if number in (1, 2) else {number % 6 % 5}
-        assert {int(text.split()[1]) for text in line["negatives"]} == set(range(5)) - own
-
-
-@pytest.mark.parametrize("form", ["squad", "lareqa"])
-def test_only_the_languages_that_are_named_are_mined(tmp_path, form):
-    for code in ("de", "en", "fi"):
-        answer = {"text": code, "answer_start": 0}
-        question = {"id": "q", "question": f"{code} what?", "answers": [answer]}
-        paragraph = {"context": f"{code} says so.", "qas": [question], "sentence_breaks": [[0, 11]]}
-        content = {"data": [{"title": "a", "paragraphs": [paragraph]}]}
-        (tmp_path / f"dev.{code}.json").write_text(json.dumps(content))
-    files = str(tmp_path / "dev.{language}.json")
-
-    def languages(named):
-        return read_asked(data_set(files, DatasetConfig(format=form, languages=named))).collection.languages
-
-    assert languages(None) == ("de", "en", "fi")
-    assert languages(["fi", "en"]) == ("en", "fi")
-    with pytest.raises(InputError, match=r"languages names 'sv', but --dataset.files has de, en, fi"):
-        languages(["de", "sv"])
-
-
-@pytest.mark.parametrize("by_language", [False, True])
-def test_files_in_lareqas_form_are_read_as_such_and_all_their_paragraphs_are_candidates(tmp_path, by_language):
-    question = {"id": "q", "question": "what?", "answers": [{"text": "One", "answer_start": 0}]}
-    breaks = [[0, 4], [5, 9]]
-    content = [
-        {"context": "One. Two.", "sentence_breaks": breaks, "qas": [question]},
-        {"context": "Six. Ten.", "sentence_breaks": breaks, "qas": []},
-    ]
-    path = tmp_path / "dev.en.json"
-    files = {"en": str(path)} if by_language else str(tmp_path / "dev.{language}.json")
-    config = DatasetConfig(format="lareqa", files=files)
-    path.write_text(json.dumps({"data": [{"title": "a", "paragraphs": content}]}))
-    assert list(read_asked(config).collection.documents.texts) == ["One. Two.", "Six. Ten."]
-    del content[1]["sentence_breaks"]
-    path.write_text(json.dumps({"data": [{"title": "a", "paragraphs": content}]}))
-    with pytest.raises(InputError, match='"sentence_breaks" of paragraph 1'):
-        read_asked(config)
-
-
-def test_an_empty_paragraph_is_no_candidate_and_is_told(tmp_path, capsys):
-    question = {"id": "q", "question": "what?", "answers": [{"text": "One", "answer_start": 0}]}
-    content = [{"context": "One. Two.", "qas": [question]}, {"context": " ", "qas": []}]
-    (tmp_path / "dev.en.json").write_text(json.dumps({"data": [{"title": "a", "paragraphs": content}]}))
-    asked = read_asked(data_set(str(tmp_path / "dev.{language}.json"), DatasetConfig()))
-    assert list(asked.collection.documents.texts) == ["One. Two."]
-    assert "--data: 1 rows: empty paragraph, such as en, a" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("key", ["max_items", "max_length"])
-def test_settings_of_a_data_set_that_hold_in_training_alone_are_refused_before_files_are_read(key):
-    with pytest.raises(InputError, match=rf"--dataset.{key} is 5, which mining does not follow; remove it"):
-        read_asked(data_set("nowhere.{language}.json", DatasetConfig(**{key: 5})))
-
-
-def test_a_data_set_that_cannot_be_mined_is_refused():
-    with pytest.raises(InputError, match="format is 'lines', which has no questions"):
-        read_asked(DatasetConfig(format="lines", files="x"))
-    with pytest.raises(InputError, match="both set"):
-        data_set("x.jsonl", DatasetConfig(format="hub", hub="y"))
-    with pytest.raises(InputError, match="there is no such file"):
-        read_asked(data_set("nowhere.jsonl", DatasetConfig()))

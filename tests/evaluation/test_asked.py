@@ -1,0 +1,114 @@
+"""What is mined is read whatever the form of its files, and what cannot be mined is refused before that."""
+
+import gzip
+import json
+
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from hybrid.data.config import DatasetConfig
+from hybrid.evaluation.asked import data_set, read_asked
+from hybrid.evaluation.config import EncodingConfig, SearchConfig
+from hybrid.evaluation.mine import mine
+from hybrid.evaluation.negatives import MiningConfig
+from hybrid.runtime.errors import InputError
+
+
+def test_pairs_are_mined_whatever_the_form_of_their_files(encoder, tmp_path):
+    rows = [
+        {
+            "query": f"what {n}?",
+            "passage": f"Antwort {n % 5} hier",
+            "query_lang": "en",
+            "passage_lang": "de",
+            "id": f"{n}",
+        }
+        for n in range(6)
+    ]
+    rows += [rows[0] | {"query": "was 0?", "query_lang": "de", "passage": "Antwort 0 hier"}]
+    rows[1] |= {"group": "one"}
+    rows[2] |= {"group": "one"}
+    names = ["query", "passage", "query_lang", "passage_lang", "id", "group"]
+    table = {name: [row.get(name, "") for row in rows] for name in names}
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with gzip.open(tmp_path / "pairs.tsv.gz", "wt") as file:
+        file.writelines("\t".join(line) + "\n" for line in (names, *zip(*table.values(), strict=True)))
+    parquet.write_table(pa.table(table), tmp_path / "pairs.parquet")
+    found = [
+        read_asked(data_set(str(tmp_path / f"pairs{ending}"), DatasetConfig()))
+        for ending in (".jsonl", ".tsv.gz", ".parquet")
+    ]
+    assert len({asked.collection.content for asked in found}) == 1
+    config = MiningConfig(last_rank=5, count=5, ratio=2.0, margin=-2.0)
+    out = tmp_path / "mined.jsonl"
+    mine(encoder, found[0], out, config, EncodingConfig(precision="fp32"), SearchConfig(device="cpu"))
+    lines = [json.loads(line) for line in out.open()]
+    assert [(line["query_lang"], line["passage_lang"]) for line in lines] == [("en", "de")] * 6 + [("de", "de")]
+    assert [line["passage"] for line in lines] == [row["passage"] for row in rows]
+    for number, line in enumerate(lines):
+        # Question 5 asks for the passage of question 0; 1 and 2 are of one group.
+        own = {1, 2} if number in (1, 2) else {number % 6 % 5}
+        assert {int(text.split()[1]) for text in line["negatives"]} == set(range(5)) - own
+
+
+@pytest.mark.parametrize("form", ["squad", "lareqa"])
+def test_only_the_languages_that_are_named_are_mined(tmp_path, form):
+    for code in ("de", "en", "fi"):
+        answer = {"text": code, "answer_start": 0}
+        question = {"id": "q", "question": f"{code} what?", "answers": [answer]}
+        paragraph = {"context": f"{code} says so.", "qas": [question], "sentence_breaks": [[0, 11]]}
+        content = {"data": [{"title": "a", "paragraphs": [paragraph]}]}
+        (tmp_path / f"dev.{code}.json").write_text(json.dumps(content))
+    files = str(tmp_path / "dev.{language}.json")
+
+    def languages(named):
+        return read_asked(data_set(files, DatasetConfig(format=form, languages=named))).collection.languages
+
+    assert languages(None) == ("de", "en", "fi")
+    assert languages(["fi", "en"]) == ("en", "fi")
+    with pytest.raises(InputError, match=r"languages names 'sv', but --dataset.files has de, en, fi"):
+        languages(["de", "sv"])
+
+
+@pytest.mark.parametrize("by_language", [False, True])
+def test_files_in_lareqas_form_are_read_as_such_and_all_their_paragraphs_are_candidates(tmp_path, by_language):
+    question = {"id": "q", "question": "what?", "answers": [{"text": "One", "answer_start": 0}]}
+    breaks = [[0, 4], [5, 9]]
+    content = [
+        {"context": "One. Two.", "sentence_breaks": breaks, "qas": [question]},
+        {"context": "Six. Ten.", "sentence_breaks": breaks, "qas": []},
+    ]
+    path = tmp_path / "dev.en.json"
+    files = {"en": str(path)} if by_language else str(tmp_path / "dev.{language}.json")
+    config = DatasetConfig(format="lareqa", files=files)
+    path.write_text(json.dumps({"data": [{"title": "a", "paragraphs": content}]}))
+    assert list(read_asked(config).collection.documents.texts) == ["One. Two.", "Six. Ten."]
+    del content[1]["sentence_breaks"]
+    path.write_text(json.dumps({"data": [{"title": "a", "paragraphs": content}]}))
+    with pytest.raises(InputError, match='"sentence_breaks" of paragraph 1'):
+        read_asked(config)
+
+
+def test_an_empty_paragraph_is_no_candidate_and_is_told(tmp_path, capsys):
+    question = {"id": "q", "question": "what?", "answers": [{"text": "One", "answer_start": 0}]}
+    content = [{"context": "One. Two.", "qas": [question]}, {"context": " ", "qas": []}]
+    (tmp_path / "dev.en.json").write_text(json.dumps({"data": [{"title": "a", "paragraphs": content}]}))
+    asked = read_asked(data_set(str(tmp_path / "dev.{language}.json"), DatasetConfig()))
+    assert list(asked.collection.documents.texts) == ["One. Two."]
+    assert "--data: 1 rows: empty paragraph, such as en, a" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("key", ["max_items", "max_length"])
+def test_settings_of_a_data_set_that_hold_in_training_alone_are_refused_before_files_are_read(key):
+    with pytest.raises(InputError, match=rf"--dataset.{key} is 5, which mining does not follow; remove it"):
+        read_asked(data_set("nowhere.{language}.json", DatasetConfig(**{key: 5})))
+
+
+def test_a_data_set_that_cannot_be_mined_is_refused():
+    with pytest.raises(InputError, match="format is 'lines', which has no questions"):
+        read_asked(DatasetConfig(format="lines", files="x"))
+    with pytest.raises(InputError, match="both set"):
+        data_set("x.jsonl", DatasetConfig(format="hub", hub="y"))
+    with pytest.raises(InputError, match="there is no such file"):
+        read_asked(data_set("nowhere.jsonl", DatasetConfig()))
