@@ -59,7 +59,9 @@ class Engine:
             encoder.backbone.activation_checkpointing_enable()
         if shards_weights(accelerator):
             encoder.agree = most_chunks
-        module = ScaledEncoder(encoder, objective)
+        # Accelerate's way to take wrappers off imports DeepSpeed, a second of every start, whatever the parallelism.
+        self.module = module = ScaledEncoder(encoder, objective)
+        """The module without its wrappers."""
         self.stage = zero_stage(accelerator)
         """ZeRO stage, None without DeepSpeed."""
         if self.stage is not None:
@@ -69,11 +71,6 @@ class Engine:
         self.model, self.optimizer = accelerator.prepare(module, make_optimizer(module, config))
         if self.rows:
             self.rows.agree()
-
-    @property
-    def module(self) -> ScaledEncoder:
-        """The module without its wrappers."""
-        return self.accelerator.unwrap_model(self.model)
 
     def step(self, batch: Batch, step: int) -> StepResult:
         """Do optimizer step number `step` (from 0) on this rank's part of the global batch.

@@ -28,7 +28,8 @@ def embeddings(work: dict, loaded: LoadedTask, folder: Path) -> dict:
     queries, documents = units(len(collection.queries)), units(len(collection.documents))
     start = time.perf_counter()
     scores = score(loaded, queries, documents, folder, 1000, {})
-    return {"seconds": time.perf_counter() - start, "map": scores["settings"]["multilingual"]["map"]["mean"]}
+    measures = scores["settings"]["multilingual"]["measures"]
+    return {"seconds": time.perf_counter() - start, "map": measures["map"]["mean"]}
 
 
 def ours(work: dict, loaded: LoadedTask, folder: Path) -> dict:

@@ -21,6 +21,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--steps", type=int, default=4, help="steps of one repeat; the first is not counted")
     parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16"])
     parser.add_argument("--cache_tokens", type=int, help="gradient cache; unset is plain")
+    parser.add_argument(
+        "--embeddings", default="frozen", choices=["frozen", "trained"], help="trained: 10 GB a process with base, fp32"
+    )
 
 
 def run(given: Namespace) -> None:
@@ -33,7 +36,10 @@ def run(given: Namespace) -> None:
     cases["DDP"].against = None
     with tempfile.TemporaryDirectory() as folder:
         work = {
-            "model": {"from_scratch": random_xlmr(given.size, given.tokenizer)},
+            "model": {
+                "from_scratch": random_xlmr(given.size, given.tokenizer),
+                "freeze_embeddings": given.embeddings == "frozen",
+            },
             "pairs": str(write_pairs(Path(folder), given.batch * given.steps)),
             "cache": folder,
             "length": given.length,
@@ -48,8 +54,12 @@ def run(given: Namespace) -> None:
                 assert found["world"] == 2, found
                 cases[name].values.append(found["seconds"])
                 cases[name].memory_gb = max(cases[name].memory_gb, found["memory_gb"])
-    note = f"XLM-R {given.size}, random weights, batch {given.batch}, {given.length} tokens, {given.precision}"
-    report(list(cases.values()), [note, "Memory is the sum over both processes."], given)
+    notes = [
+        f"XLM-R {given.size}, random weights, embeddings {given.embeddings}",
+        f"batch {given.batch}, {given.length} tokens, {given.precision}",
+        "Memory is the sum over both processes.",
+    ]
+    report(list(cases.values()), notes, given)
 
 
 def random_xlmr(size: str, tokenizer: str) -> dict:
