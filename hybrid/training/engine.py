@@ -59,7 +59,7 @@ class Engine:
             encoder.backbone.activation_checkpointing_enable()
         if shards_weights(accelerator):
             encoder.agree = most_chunks
-        # Accelerate's way to take wrappers off imports DeepSpeed, a second of every start, whatever the parallelism.
+        # Accelerate's way to take wrappers off imports DeepSpeed, whatever the parallelism.
         self.module = module = ScaledEncoder(encoder, objective)
         """The module without its wrappers."""
         self.stage = zero_stage(accelerator)
