@@ -5,6 +5,9 @@ from typing import Literal
 
 from hybrid.runtime.errors import InputError
 
+TREATED = "-lir"
+"""After a task's name: its scores after language information removal."""
+
 
 def _check_least(name: str, value: int, least: int) -> None:
     if value < least:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hybrid.evaluation.collection import Collection
+from hybrid.evaluation.config import TREATED
 from hybrid.evaluation.task import Scored, Task, find_task, load, task_place
 from hybrid.runtime.errors import InputError
 from hybrid.runtime.files import digest
@@ -64,4 +65,4 @@ def loaded_task(task: Task, collection: Collection | Scored) -> LoadedTask:
 
 def treated_name(task: str) -> str:
     """Return what a task's scores after language information removal are called."""
-    return f"{task}-lir"
+    return f"{task}{TREATED}"

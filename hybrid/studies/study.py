@@ -6,12 +6,12 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from hybrid.evaluation.config import TREATED
 from hybrid.runtime.errors import InputError, nearest
 from hybrid.runtime.yaml_files import read_yaml
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-LIR = "-lir"
 
 
 @dataclass
@@ -82,7 +82,7 @@ class Scale:
 
     def beside_of(self, task: str) -> str | None:
         """Return what has to stand beside each figure of a task, ``TASK: ...``; TASK-lir has the data of TASK."""
-        said = self.beside.get(task) or self.beside.get(task.removesuffix(LIR))
+        said = self.beside.get(task) or self.beside.get(task.removesuffix(TREATED))
         return f"{task}: {said}." if said else None
 
 
@@ -206,7 +206,7 @@ def _check(study: Study) -> None:
                 _check_name(place, "the arm", arm, arms)
             # The task dev is the data's own; a scale without tasks is scored by hand.
             if tasks and comparison.task != "dev":
-                task = comparison.task.removesuffix(LIR)
+                task = comparison.task.removesuffix(TREATED)
                 _check_name(place, "the task", task, tasks)
                 known = {setting.name: setting.measures for setting in tasks[task].settings}
                 _check_name(place, "the setting", comparison.setting, known)
