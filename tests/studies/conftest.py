@@ -1,4 +1,4 @@
-"""Results of made-up encoders, in the form that evaluate.py writes."""
+"""A small study, and results of made-up encoders in the form that evaluate.py writes."""
 
 import json
 from pathlib import Path
@@ -6,12 +6,25 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+import yaml
 from pyarrow import parquet
 
 from hybrid.evaluation.runs import read_recipe
+from hybrid.studies.study import read_study
 
 LANGUAGES = ("de", "en")
 QUESTIONS = 60
+TASK = "parallel-paragraphs-sample-heldout"
+STUDY = {
+    "question": "Does it?",
+    "measures": ["map"],
+    "arms": {
+        "first": {"recipe": {"training": {"steps": 3, "warmup_steps": 1}}},
+        "second": {"recipe": {"mixture": {"monolingual": 0}}},
+    },
+    "comparisons": [{"task": TASK, "setting": "monolingual", "measure": "map", "of": ["first"], "against": ["second"]}],
+    "scales": {"tiny": {"base": ["hybrid/recipes/quickstart.yaml"]}},
+}
 
 
 def write_result(folder: Path, ranks: np.ndarray, task: str = "toy") -> None:
@@ -33,6 +46,24 @@ def write_result(folder: Path, ranks: np.ndarray, task: str = "toy") -> None:
     }
     scores = {"task": task, "revision": "r" * 32, "languages": list(LANGUAGES), "queries": count, "documents": pool}
     (folder / "scores.json").write_text(json.dumps({**scores, "settings": {"monolingual": {"measures": means}}}))
+
+
+@pytest.fixture
+def written(tmp_path):
+    """Return a function that writes the study with a key, given as its path, set to a value, and reads it."""
+
+    def write(*keys: str, to=None):
+        value = yaml.safe_load(yaml.safe_dump(STUDY))
+        inner = value
+        for key in keys[:-1]:
+            inner = inner[key]
+        if keys:
+            inner[keys[-1]] = to
+        path = tmp_path / "mine.yaml"
+        path.write_text(yaml.safe_dump(value))
+        return read_study(str(path))
+
+    return write
 
 
 @pytest.fixture

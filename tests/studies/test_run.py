@@ -23,8 +23,7 @@ from hybrid.studies.report import read_runs, report
 from hybrid.studies.run import commands, locked, log_file, print_commands, shown
 from hybrid.studies.study import read_study
 from tests.launch import ROOT, environment
-from tests.studies.conftest import LANGUAGES, QUESTIONS, write_result
-from tests.studies.test_studies import STUDY, TASK, written  # noqa: F401
+from tests.studies.conftest import LANGUAGES, QUESTIONS, STUDY, TASK, write_result
 
 
 def study_file(folder: Path) -> Path:
@@ -101,7 +100,7 @@ def choice(tmp_path) -> Choice:
 
 
 @pytest.fixture
-def job(written, choice):  # noqa: F811
+def job(written, choice):
     study = written("scales", "tiny", "tasks", to=["parallel-paragraphs:sample/heldout.*.json"])
     return resolve(study, choice)[0]
 
@@ -147,7 +146,7 @@ def test_scores_of_the_encoder_before_its_training_are_no_scores_of_the_run(job,
     assert job.done()
 
 
-def test_a_study_reads_its_arms_on_the_articles_that_were_held_out(written, choice):  # noqa: F811
+def test_a_study_reads_its_arms_on_the_articles_that_were_held_out(written, choice):
     study = written("scales", "tiny", "tasks", to=["parallel-paragraphs:sample/heldout.*.json"])
     for each in resolve(study, choice):
         each.folder.mkdir(parents=True)
@@ -157,7 +156,7 @@ def test_a_study_reads_its_arms_on_the_articles_that_were_held_out(written, choi
     assert {frozenset(arm.tasks) for arm in read_runs(study, choice).recipes.values()} == {frozenset({TASK, "dev"})}
 
 
-def test_what_a_task_shares_with_the_training_data_stands_beside_each_of_its_figures(written, choice, tmp_path):  # noqa: F811
+def test_what_a_task_shares_with_the_training_data_stands_beside_each_of_its_figures(written, choice, tmp_path):
     asked = {"task": TASK, "setting": "monolingual", "measure": "map", "of": ["first"], "against": ["second"]}
     scale = STUDY["scales"]["tiny"] | {"tasks": ["parallel-paragraphs:sample/heldout.*.json"], "comparisons": [asked]}
     study = written("scales", "tiny", to=scale | {"beside": {TASK: "its passages were trained on"}})
@@ -177,7 +176,7 @@ def test_printed_commands_are_those_that_run_and_their_files_resolve_to_the_arm(
     assert Path(arguments[-1]).read_text() == job.config.text
 
 
-def test_a_run_that_cannot_be_started_keeps_no_other_from_being_printed(written, choice, capsys):  # noqa: F811
+def test_a_run_that_cannot_be_started_keeps_no_other_from_being_printed(written, choice, capsys):
     first, second = jobs = resolve(written(), choice)
     first.folder.mkdir(parents=True)
     (first.folder / "tracking.jsonl").write_text("")

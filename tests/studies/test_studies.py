@@ -3,43 +3,13 @@
 from pathlib import Path
 
 import pytest
-import yaml
 
 from hybrid.evaluation.task import find_task
 from hybrid.runtime.errors import InputError
 from hybrid.studies.__main__ import main
 from hybrid.studies.jobs import Choice, check_same, resolve, with_tags
 from hybrid.studies.study import names, read_study
-
-TASK = "parallel-paragraphs-sample-heldout"
-STUDY = {
-    "question": "Does it?",
-    "measures": ["map"],
-    "arms": {
-        "first": {"recipe": {"training": {"steps": 3, "warmup_steps": 1}}},
-        "second": {"recipe": {"mixture": {"monolingual": 0}}},
-    },
-    "comparisons": [{"task": TASK, "setting": "monolingual", "measure": "map", "of": ["first"], "against": ["second"]}],
-    "scales": {"tiny": {"base": ["hybrid/recipes/quickstart.yaml"]}},
-}
-
-
-@pytest.fixture
-def written(tmp_path):
-    """Return a function that writes the study with a key, given as its path, set to a value, and reads it."""
-
-    def write(*keys: str, to=None):
-        value = yaml.safe_load(yaml.safe_dump(STUDY))
-        inner = value
-        for key in keys[:-1]:
-            inner = inner[key]
-        if keys:
-            inner[keys[-1]] = to
-        path = tmp_path / "mine.yaml"
-        path.write_text(yaml.safe_dump(value))
-        return read_study(str(path))
-
-    return write
+from tests.studies.conftest import STUDY
 
 
 @pytest.mark.parametrize("name", names())
