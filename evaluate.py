@@ -53,18 +53,24 @@ def read_arguments(arguments: list[str] | None = None) -> Namespace:
     parser.add_argument("--encoder", type=ModelConfig, default=ModelConfig(), help="how the models are loaded")
     parser.add_argument("--evaluation", type=EvaluationConfig, default=EvaluationConfig(), help="how they are scored")
     parser.add_argument("--tracking", type=TrackingConfig, default=TrackingConfig(), help="where scores are logged")
-    parser.link_arguments("reader", "evaluation.reader")
-    return parser.instantiate(parser.parse_args(arguments))
+    found = parser.instantiate(parser.parse_args(arguments))
+    if found.reader and found.evaluation.reader not in (None, found.reader):
+        raise InputError(f"--reader {found.reader}: evaluation.reader is {found.evaluation.reader}; give one of them.")
+    found.evaluation.reader = found.reader or found.evaluation.reader
+    return found
 
 
 def evaluate(arguments: Namespace) -> None:
     """Score every model on every task; bad places are told, and tasks read, before the first model is loaded."""
     if not arguments.model and not arguments.mlflow_run:
         raise InputError("neither --model nor --mlflow_run is given; say which models are to be scored.")
+    for key in ("name", "from_scratch"):
+        if value := getattr(arguments.encoder, key):
+            raise InputError(f"--encoder.{key} is {value}, but what is scored is given as --model; remove it.")
     targets = [Target(path) for path in model_paths(arguments.model)]
     found = find_tasks(arguments.tasks, arguments.data_dir)
-    if arguments.reader:
-        check_reader(arguments.reader, any(task.has_answers for task in found))
+    if reader := arguments.evaluation.reader:
+        check_reader(reader, any(task.has_answers for task in found))
     accelerator = start(arguments.evaluation.encoding.precision)
     for run in arguments.mlflow_run:
         targets += run_targets(run, arguments.tracking.uri, Path(arguments.out_dir) / "models")

@@ -12,6 +12,7 @@ import yaml
 from hybrid.config import Config, read_config
 from hybrid.evaluation.runs import flattened, result_places
 from hybrid.runtime.errors import InputError
+from hybrid.runtime.files import read_json
 from hybrid.sampling.config import MixtureError
 from hybrid.studies.study import ROOT, Arm, Scale, Study
 from hybrid.training.folder import FINISHED
@@ -19,11 +20,12 @@ from hybrid.training.folder import FINISHED
 NO_DIFFERENCE = (
     *(f"training.{key}" for key in ("name", "output", "workers", "log_every", "stall_seconds")),
     *(f"training.{key}" for key in ("checkpoint_every", "checkpoint_copy", "keep_last")),
-    *(f"benchmark.{key}" for key in ("data_dir", "tasks", "note", "before")),
+    *(f"benchmark.{key}" for key in ("data_dir", "tasks", "note", "before", "settings.reader")),
     *(f"benchmark.settings.{key}" for key in ("run_depth", "keep_embeddings", "overwrite", "encoding.batch_tokens")),
     *("tracking", "data.cache", "model.chunk_tokens", "model.attention", "resume", "overwrite"),
 )
-"""Keys, or beginnings of keys, that change nothing of what a run comes to, or no more than rounding."""
+"""Keys, or beginnings of keys, that change nothing of what a run comes to, or no more than rounding, and the reader: a
+run is scored again with another one."""
 
 
 @dataclass(frozen=True)
@@ -56,11 +58,25 @@ class Job:
         return self.zero_shot or (self.folder / FINISHED).exists()
 
     def unscored(self) -> list[str]:
-        """Return the tasks that have no results yet; those of the encoder before its training are none."""
+        """Return the tasks that have no results yet, or whose answers the study's reader has not read.
+
+        Results of the encoder before its training are none.
+        """
         from hybrid.evaluation.task import find_task
 
         scored = result_places(self.folder)
-        return [task for task in self.tasks if find_task(task).name not in scored]
+        tasks = {name: find_task(name) for name in self.tasks}
+        return [
+            name
+            for name, task in tasks.items()
+            if task.name not in scored or (task.has_answers and not self._read(scored[task.name]))
+        ]
+
+    def _read(self, places: Sequence[Path]) -> bool:
+        """Return whether one of a task's results is by the study's reader, if it has one; older results do not say."""
+        reader = self.config.benchmark.settings.reader
+        used = [read_json(place / "scores.json").get("evaluation", {"reader": reader})["reader"] for place in places]
+        return not reader or os.path.realpath(reader) in [os.path.realpath(name) for name in used if name]
 
     def done(self) -> bool:
         """Whether nothing is left to do."""
@@ -160,9 +176,8 @@ def check_same(job: Job) -> None:
 
 def _settings(config: Config) -> dict[str, Any]:
     settings = flattened(yaml.safe_load(config.text))
-    for key in ("model.name", "benchmark.settings.reader"):
-        if (name := settings.get(key)) and Path(name).is_dir():
-            settings[key] = os.path.realpath(name)
+    if (name := settings.get("model.name")) and Path(name).is_dir():
+        settings["model.name"] = os.path.realpath(name)
     return {
         key: value
         for key, value in settings.items()

@@ -66,6 +66,7 @@ def test_the_command_scores_every_model_and_only_shows_it_the_second_time(argume
         (["--data_dir", "nowhere"], "there is nothing at nowhere"),
         (["--model", str(SAMPLE)], "sample: holds no config.json and no modules.json"),
         (["--model", "/no/such/model"], "/no/such/model: no such directory"),
+        (["--encoder.name", "other"], "--encoder.name is other, but what is scored is given as --model"),
     ],
 )
 def test_bad_input_is_told_in_one_sentence_with_status_two(arguments, monkeypatch, capsys, change, message):

@@ -161,3 +161,12 @@ def test_evaluate_takes_a_reader_and_refuses_one_that_no_task_needs(tmp_path):
     assert (arguments.evaluation.reader, arguments.evaluation.reader_passages) == ("DIR", 3)
     with pytest.raises(InputError, match=r"--reader DIR: none of the tasks has answers to read; mlqa does"):
         evaluate.evaluate(arguments)
+
+
+def test_a_reader_may_be_named_in_a_file_too_and_two_are_refused(tmp_path):
+    file = tmp_path / "asked.yaml"
+    file.write_text(f"model: [any]\ntasks: [mlqa]\ndata_dir: {tmp_path}\nevaluation: {{reader: FILE}}\n")
+    assert evaluate.read_arguments(["--config", str(file)]).evaluation.reader == "FILE"
+    assert evaluate.read_arguments(["--config", str(file), "--reader", "FILE"]).evaluation.reader == "FILE"
+    with pytest.raises(InputError, match=r"--reader DIR: evaluation.reader is FILE; give one of them"):
+        evaluate.read_arguments(["--config", str(file), "--reader", "DIR"])

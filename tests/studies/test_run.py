@@ -17,7 +17,7 @@ from mlflow.tracking import MlflowClient
 
 from hybrid.runtime.errors import InputError
 from hybrid.studies.data import data_tables
-from hybrid.studies.jobs import Choice, resolve
+from hybrid.studies.jobs import Choice, check_same, resolve
 from hybrid.studies.record import journal
 from hybrid.studies.report import read_runs, report
 from hybrid.studies.run import commands, locked, log_file, print_commands, shown
@@ -135,6 +135,32 @@ def test_a_finished_training_without_a_tasks_scores_is_only_scored(job, choice):
     (scored / "scores.json").write_text("{}")
     assert job.done()
     assert commands(job, choice, "any.yaml") == []
+
+
+def test_runs_that_were_scored_without_the_reader_are_scored_with_it_and_not_trained_again(written, tmp_path):
+    study = written("scales", "tiny", to=STUDY["scales"]["tiny"] | {"tasks": ["mlqa"], "comparisons": []})
+
+    def job(reader: str | None):
+        return resolve(study, Choice("tiny", tmp_path / "runs", 1, reader=reader))[0]
+
+    def scored(stage: str, reader: str | None) -> None:
+        place = job(None).folder / "results" / stage / "mlqa"
+        place.mkdir(parents=True, exist_ok=True)
+        (place / "scores.json").write_text(json.dumps({"evaluation": {"reader": reader}}))
+
+    scored("after", None)
+    (job(None).folder / "config.yaml").write_text(job(None).config.text)
+    (job(None).folder / "finished.json").write_text("{}")
+    assert job(None).done()
+    for reader in ("one", "another"):
+        check_same(job(reader))
+        assert job(reader).trained
+        assert job(reader).unscored() == ["mlqa"]
+        (only,) = commands(job(reader), Choice("tiny", tmp_path / "runs", 1, reader=reader), "any.yaml")
+        assert yaml.safe_load(Path(only[-1]).read_text())["evaluation"]["reader"] == reader
+        scored("model-1", reader)
+        assert job(reader).done()
+    assert job(None).done()
 
 
 def test_scores_of_the_encoder_before_its_training_are_no_scores_of_the_run(job, choice):
