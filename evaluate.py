@@ -10,9 +10,8 @@ from typing import NoReturn
 from jsonargparse import ArgumentParser, Namespace
 
 from hybrid.evaluation.config import EvaluationConfig
-from hybrid.evaluation.evaluator import evaluate_encoder
+from hybrid.evaluation.evaluator import check_scoring, evaluate_encoder
 from hybrid.evaluation.loading import LoadedTask, find_tasks, load_tasks
-from hybrid.evaluation.reading import check_reader
 from hybrid.evaluation.results import (
     check_models,
     computed_with,
@@ -68,15 +67,14 @@ def evaluate(arguments: Namespace) -> None:
         if value := getattr(arguments.encoder, key):
             raise InputError(f"--encoder.{key} is {value}, but what is scored is given as --model; remove it.")
     targets = [Target(path) for path in model_paths(arguments.model)]
-    found = find_tasks(arguments.tasks, arguments.data_dir)
-    if reader := arguments.evaluation.reader:
-        check_reader(reader, any(task.has_answers for task in found))
+    find_tasks(arguments.tasks, arguments.data_dir)
     accelerator = start(arguments.evaluation.encoding.precision)
     for run in arguments.mlflow_run:
         targets += run_targets(run, arguments.tracking.uri, Path(arguments.out_dir) / "models")
     check_models([target.path for target in targets], arguments.encoder)
     # After the start: only the main rank tells what is wrong with files.
     tasks = load_tasks(arguments.tasks, arguments.data_dir, arguments.evaluation.lir)
+    check_scoring(tasks, arguments.evaluation)
     for target in targets:
         evaluate_target(target, tasks, arguments, accelerator.device)
 

@@ -2,10 +2,11 @@
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from hybrid.evaluation.config import BenchmarkConfig
-from hybrid.evaluation.evaluator import evaluate_encoder
+from hybrid.evaluation.config import BenchmarkConfig, SearchConfig
+from hybrid.evaluation.evaluator import check_scoring, evaluate_encoder
 from hybrid.evaluation.loading import LoadedTask, load_tasks
 from hybrid.runtime.errors import InputError, nearest
 
@@ -14,10 +15,11 @@ class Benchmarks:
     """Reads the tasks at once, so that a missing file is known before anything expensive begins."""
 
     def __init__(self, config: BenchmarkConfig, folder: Path):
-        """Results go below `folder`. Raises InputError for unknown tasks and missing files."""
+        """Results go below `folder`. Raises InputError for unknown tasks, missing files, what scoring would refuse."""
         self.settings, self.folder = config.settings, folder
         place, lir = os.path.expandvars(config.data_dir or ""), config.settings.lir
         self.tasks = load_tasks(config.tasks, place, lir) if config.tasks else []
+        check_scoring(self.tasks, config.settings)
 
     def score(self, encoder, when: str, tasks: Sequence[LoadedTask] | None = None) -> dict[str, float]:
         """Return the encoder's metrics; files go to ``folder/WHEN/TASK``. Every rank has to call it."""
@@ -32,6 +34,7 @@ class Benchmarks:
         from hybrid.evaluation.development import development_tasks
 
         tasks = development_tasks(corpora, config)
+        check_scoring(tasks, replace(self.settings, reader=None, reader_passages=1, search=SearchConfig()))
         rising = [
             f"{loaded.task.name}/{setting.name}/{measure}"
             for loaded in tasks

@@ -40,6 +40,8 @@ class Bitext:
     pairs: Mapping[str, tuple[Sequence[str], Sequence[str]]]
     groups: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
+    searched = False
+
     @property
     def content(self) -> str:
         """Digest of all that is scored."""

@@ -33,6 +33,8 @@ class Comparable:
     pairs: Mapping[str, tuple[Split, Split]]
     counts: Mapping[str, Mapping[str, int]]
 
+    searched = True
+
     @cached_property
     def content(self) -> str:
         """Digest of all that is scored."""

@@ -55,6 +55,11 @@ class SearchConfig:
                 f"search.parameters is {self.parameters!r}, but the search is exact and takes none; leave it out, or "
                 "give search.backend faiss and an approximate search.factory."
             )
+        if self.backend == "torch" and self.factory != "Flat":
+            raise InputError(
+                f"search.factory is {self.factory!r}, but search.backend is torch, which searches exactly and has no "
+                "index; give search.backend faiss, or leave the factory out."
+            )
         _check_least("search.block_rows", self.block_rows, 1)
 
     @property

@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,12 @@ import numpy as np
 
 from hybrid.evaluation.bias import TOP
 from hybrid.evaluation.collection import Collection
-from hybrid.evaluation.config import EvaluationConfig
+from hybrid.evaluation.config import EvaluationConfig, SearchConfig
 from hybrid.evaluation.encoding import encode
+from hybrid.evaluation.faiss_index import check_index
 from hybrid.evaluation.lir import Removed, check_passages, fitted, read_texts
 from hybrid.evaluation.loading import LoadedTask, treated_name
-from hybrid.evaluation.reading import reader_key
+from hybrid.evaluation.reading import check_reader, reader_key
 from hybrid.evaluation.report import (
     language_shares,
     setting_bias,
@@ -59,7 +60,6 @@ def evaluate_encoder(
     config = config or EvaluationConfig()
     metrics: dict[str, float] = {}
     keys = [result_key(loaded, config, model_digest) for loaded in tasks]
-    _tell_without_lir(tasks, config)
     for loaded, key in zip(tasks, keys, strict=True):
         folder = Path(out_dir) / loaded.task.name
         found = _found(loaded, folder, config, key) if model_digest and not config.overwrite else None
@@ -102,8 +102,24 @@ def _settings(loaded: LoadedTask, config: EvaluationConfig) -> dict[str, Any]:
     return settings
 
 
-def _tell_without_lir(tasks: list[LoadedTask], config: EvaluationConfig) -> None:
-    names = [loaded.task.name for loaded in tasks if not isinstance(loaded.collection, Collection)]
+def check_scoring(tasks: Sequence[LoadedTask], config: EvaluationConfig) -> None:
+    """Raise InputError for what scoring would refuse, before an encoder is trained or loaded: a reader, texts for LIR,
+    an index. Tells which settings have no effect on these tasks."""
+    if config.reader:
+        check_reader(config.reader, any(loaded.task.has_answers for loaded in tasks))
+    elif config.reader_passages != EvaluationConfig.reader_passages:
+        warn(f"evaluation.reader_passages is {config.reader_passages}, but no reader is given that reads them.")
+    whole = [loaded for loaded in tasks if isinstance(loaded.collection, Collection)]
+    others = [loaded for loaded in tasks if not isinstance(loaded.collection, Collection)]
+    for loaded in whole:
+        _lir_texts(loaded.collection, config)
+    searched = [loaded for loaded in others if loaded.collection.searched]
+    for loaded in searched:
+        check_index(config.search, loaded.collection.smallest_pool)
+    if tasks and not searched and config.search != SearchConfig():
+        names = ", ".join(loaded.task.name for loaded in tasks)
+        warn(f"evaluation.search has no effect: {names} rank whole pools, and nothing is searched.")
+    names = [loaded.task.name for loaded in others]
     if config.lir and names:
         warn(
             f"evaluation.lir is {config.lir}, but scores of {', '.join(names)} are untreated only: languages are "

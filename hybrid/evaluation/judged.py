@@ -46,6 +46,8 @@ class Judged:
     parallel: bool = False
     leaves_out_own: bool = False
 
+    searched = True
+
     @property
     def content(self) -> str:
         """Digest of all that is scored; a list that several parts share is read once."""

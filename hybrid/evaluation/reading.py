@@ -153,14 +153,14 @@ def check_reader(name: str, has_answers: bool) -> None:
     from transformers import AutoConfig
 
     if not has_answers:
-        raise InputError(f"--reader {name}: none of the tasks has answers to read; mlqa does. Leave --reader out.")
+        raise InputError(f"reader {name}: none of the tasks has answers to read; mlqa does. Leave the reader out.")
     try:
         architectures = AutoConfig.from_pretrained(name).architectures or []
     except (OSError, ValueError) as error:
-        raise InputError(f"--reader {name}: cannot be loaded ({str(error).splitlines()[0]}).") from error
+        raise InputError(f"reader {name}: cannot be loaded ({str(error).splitlines()[0]}).") from error
     if not any(kind.endswith("ForQuestionAnswering") for kind in architectures):
         raise InputError(
-            f"--reader {name}: is {', '.join(architectures) or 'a model without a head'}, not an extractive "
+            f"reader {name}: is {', '.join(architectures) or 'a model without a head'}, not an extractive "
             "question-answering model; train one with python -m hybrid.evaluation.reader."
         )
 
@@ -174,7 +174,7 @@ def load_reader(name: str, precision: str, device) -> Reader:
         model = AutoModelForQuestionAnswering.from_pretrained(name, dtype=torch.float32)
         tokenizer = AutoTokenizer.from_pretrained(name)
     except (OSError, ValueError) as error:
-        raise InputError(f"--reader {name}: cannot be loaded ({str(error).splitlines()[0]}).") from error
+        raise InputError(f"reader {name}: cannot be loaded ({str(error).splitlines()[0]}).") from error
     if not tokenizer.is_fast:
-        raise InputError(f"--reader {name}: has no fast tokenizer, which tells the characters of tokens.")
+        raise InputError(f"reader {name}: has no fast tokenizer, which tells the characters of tokens.")
     return Reader(model.to(device).eval(), tokenizer, precision)

@@ -76,6 +76,8 @@ class Scored(Protocol):
     """Codes of languages, or of pairs such as ``de>en``, for which there are texts."""
     smallest_pool: int
     """Documents of the smallest pool."""
+    searched: bool
+    """Whether the first documents are searched for as ``evaluation.search`` says; else whole pools are ranked."""
 
     def text_ids(self) -> Mapping[str, Iterable[str]]:
         """Return an id of each text that `score` has embedded, in that order, by the name of the embeddings' folder."""

@@ -7,7 +7,7 @@ import pytest
 
 from hybrid.evaluation.bitext import Bitext
 from hybrid.evaluation.config import EncodingConfig, EvaluationConfig
-from hybrid.evaluation.evaluator import evaluate_encoder
+from hybrid.evaluation.evaluator import check_scoring, evaluate_encoder
 from hybrid.evaluation.lir import Removed, directions, fitted, removed
 from hybrid.evaluation.loading import LoadedTask, loaded_task
 from hybrid.evaluation.passages import passage_collection
@@ -105,10 +105,10 @@ def test_a_task_that_cannot_be_treated_says_so_and_is_not_scored_again(encoder, 
     task = Task("lines", None, "lines", (Setting("to_en", "other", ("accuracy",)),), "nowhere", "CC0", "")
     loaded = LoadedTask(task, bitext, bitext.content)
     plain = evaluate_encoder(encoder, [loaded], tmp_path, EvaluationConfig(), "digest")
+    check_scoring([loaded], EvaluationConfig(lir=1))
+    assert "evaluation.lir is 1, but scores of lines are untreated only" in capsys.readouterr().err
     assert evaluate_encoder(encoder, [loaded], tmp_path, EvaluationConfig(lir=1), "digest") == plain
-    told = capsys.readouterr()
-    assert "evaluation.lir is 1, but scores of lines are untreated only" in told.err
-    assert "lines: taken from" in told.out
+    assert "lines: taken from" in capsys.readouterr().out
 
 
 def test_embeddings_are_treated_as_they_are_read_and_directions_are_those_of_all_blocks(monkeypatch):

@@ -151,16 +151,8 @@ def test_bad_input_is_told_in_one_sentence_with_status_two(arguments, monkeypatc
 
 
 def test_a_directory_that_is_no_model_is_told(tmp_path):
-    with pytest.raises(InputError, match=r"--reader .*: cannot be loaded"):
+    with pytest.raises(InputError, match=r"reader .*: cannot be loaded"):
         load_reader(str(tmp_path), "fp32", torch.device("cpu"))
-
-
-def test_evaluate_takes_a_reader_and_refuses_one_that_no_task_needs(tmp_path):
-    places = ["--model", str(tmp_path), "--data_dir", str(SAMPLE), "--tasks", "parallel:heldout.{language}.json"]
-    arguments = evaluate.read_arguments([*places, "--reader", "DIR", "--evaluation.reader_passages", "3"])
-    assert (arguments.evaluation.reader, arguments.evaluation.reader_passages) == ("DIR", 3)
-    with pytest.raises(InputError, match=r"--reader DIR: none of the tasks has answers to read; mlqa does"):
-        evaluate.evaluate(arguments)
 
 
 def test_a_reader_may_be_named_in_a_file_too_and_two_are_refused(tmp_path):
