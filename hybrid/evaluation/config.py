@@ -46,8 +46,8 @@ class SearchConfig:
     """How an approximate FAISS index is searched, such as nprobe=16 or efSearch=128."""
     block_rows: int = 131072
     """Documents that are searched at once; with GPUs, on each of them."""
-    device: str | None = None
-    """cpu or cuda; unset takes the GPU where there is one."""
+    device: Literal["cpu", "cuda"] | None = None
+    """Where it is searched; unset takes the GPU where there is one."""
 
     def __post_init__(self) -> None:
         if self.exact and self.parameters:

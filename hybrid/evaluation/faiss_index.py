@@ -23,11 +23,13 @@ Find = Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray]]
 
 
 def check_index(config: SearchConfig, documents: int) -> None:
-    """Raise InputError where the index cannot be: before anything is encoded, as far as its name tells.
+    """Raise InputError where the index or its device cannot be: before anything is encoded, as far as their names tell.
 
     Args:
         documents: of the smallest corpus that is searched.
     """
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise InputError("search.device is cuda, but torch finds no GPU here; leave it out, or give cpu.")
     if config.exact:
         return
     if faiss_gpus(config) and re.search(r"(^|,)HNSW", config.factory):

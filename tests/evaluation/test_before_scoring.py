@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from hybrid.evaluation.benchmarks import Benchmarks
 from hybrid.evaluation.config import BenchmarkConfig, EvaluationConfig, SearchConfig
@@ -31,9 +32,13 @@ def data(tmp_path):
         ("bucc", {"reader": "DIR"}, r"reader DIR: none of the tasks has answers to read; mlqa does"),
         ("mlqa", {"search": SearchConfig(**INDEX)}, r"search.factory is 'IVF4096,Flat', which is trained on 4096"),
         ("bucc", {"search": SearchConfig(**INDEX)}, r"search.factory is 'IVF4096,Flat', which is trained on 4096"),
+        ("bucc", {"search": SearchConfig(device="cuda")}, "search.device is cuda, but torch finds no GPU here"),
     ],
 )
-def test_a_training_job_refuses_at_its_start_what_scoring_at_its_end_would(data, tmp_path, tasks, settings, sentence):
+def test_a_training_job_refuses_at_its_start_what_scoring_would_at_its_end(
+    data, tmp_path, monkeypatch, tasks, settings, sentence
+):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     config = BenchmarkConfig(tasks=[tasks], data_dir=str(data), settings=EvaluationConfig(**settings))
     with pytest.raises(InputError, match=sentence):
         Benchmarks(config, tmp_path)
