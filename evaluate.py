@@ -25,7 +25,7 @@ from hybrid.evaluation.task import registry
 from hybrid.evaluation.tracked import Target, run_targets
 from hybrid.models.config import ModelConfig
 from hybrid.models.load import load_encoder
-from hybrid.runtime.errors import InputError
+from hybrid.runtime.errors import InputError, unwrapped
 from hybrid.runtime.interruption import FAREWELL_SECONDS, INTERRUPTED, leave, listen, run_to_end
 from hybrid.runtime.launch import start
 from hybrid.runtime.logs import bad_input_told, log
@@ -52,7 +52,8 @@ def read_arguments(arguments: list[str] | None = None) -> Namespace:
     parser.add_argument("--encoder", type=ModelConfig, default=ModelConfig(), help="how the models are loaded")
     parser.add_argument("--evaluation", type=EvaluationConfig, default=EvaluationConfig(), help="how they are scored")
     parser.add_argument("--tracking", type=TrackingConfig, default=TrackingConfig(), help="where scores are logged")
-    found = parser.instantiate(parser.parse_args(arguments))
+    with unwrapped():
+        found = parser.instantiate(parser.parse_args(arguments))
     if found.reader and found.evaluation.reader not in (None, found.reader):
         raise InputError(f"--reader {found.reader}: evaluation.reader is {found.evaluation.reader}; give one of them.")
     found.evaluation.reader = found.reader or found.evaluation.reader

@@ -12,7 +12,7 @@ from hybrid.data.config import DataConfig
 from hybrid.evaluation.config import BenchmarkConfig
 from hybrid.kinds import check_kinds
 from hybrid.models.config import ModelConfig
-from hybrid.runtime.errors import InputError, nearest
+from hybrid.runtime.errors import InputError, nearest, unwrapped
 from hybrid.runtime.tracking import TrackingConfig
 from hybrid.runtime.yaml_files import read_yaml
 from hybrid.sampling import MixtureConfig, lanes_of
@@ -101,7 +101,8 @@ def read_config(arguments: list[str] | None = None) -> Config:
     parser = make_parser()
     try:
         values = parser.parse_args(arguments)
-        rooms = parser.instantiate_classes(values)
+        with unwrapped():
+            rooms = parser.instantiate_classes(values)
     except ArgumentError as error:
         raise InputError(sentence(error, parser)) from error
     text = parser.dump(values.clone(), skip_check=True)

@@ -11,7 +11,7 @@ from hybrid.data.config import DataConfig
 from hybrid.data.load import load_corpora
 from hybrid.data.statistics import describe
 from hybrid.data.store import TokenStore, token_store
-from hybrid.runtime.errors import InputError
+from hybrid.runtime.errors import InputError, unwrapped
 from hybrid.runtime.logs import bad_input_told, log
 from hybrid.runtime.yaml_files import read_yaml
 
@@ -33,7 +33,8 @@ def read_arguments(arguments: list[str], command: str = "python -m hybrid.data",
     content = _read(next((name for name in arguments if not name.startswith("-")), None))
     try:
         given = parser.parse_args([f"--data={json.dumps(content.get('data', content))}", *arguments])
-        values = parser.instantiate(given)
+        with unwrapped():
+            values = parser.instantiate(given)
     except ArgumentError as error:
         raise InputError(f"{error}".replace("\n", " ")) from error
     return values.data, values.tokenizer or (content.get("model") or {}).get("name")

@@ -26,6 +26,7 @@ from hybrid.evaluation.search import Found, exact_scores, sampled_recall, search
 from hybrid.evaluation.vectors import Vectors
 from hybrid.models.config import ModelConfig
 from hybrid.models.load import load_encoder
+from hybrid.runtime.errors import unwrapped
 from hybrid.runtime.files import atomic_file, write_json
 from hybrid.runtime.interruption import run_to_end
 from hybrid.runtime.launch import start
@@ -169,7 +170,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--encoder", type=ModelConfig, default=ModelConfig(), help="how the model is loaded")
     parser.add_argument("--encoding", type=EncodingConfig, default=EncodingConfig(), help="how texts are encoded")
     parser.add_argument("--search", type=SearchConfig, default=SearchConfig(), help="how candidates are found")
-    with bad_input_told():
+    with bad_input_told(), unwrapped():
         given = parser.instantiate(parser.parse_args(arguments))
         asked = read_asked(data_set(given.data, given.dataset))
         accelerator = start(given.encoding.precision)

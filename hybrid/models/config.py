@@ -85,6 +85,8 @@ class ModelConfig:
     def __post_init__(self) -> None:
         if self.name and self.from_scratch:
             raise InputError("model.name and model.from_scratch are both set; an encoder has one origin, remove one.")
+        if self.revision and self.from_scratch:
+            raise InputError("model.revision is set, but model.from_scratch takes no saved weights; remove one.")
         if self.dropout is not None and not 0 <= self.dropout < 1:
             raise InputError(f"model.dropout is {self.dropout}; give a probability of at least 0 and below 1.")
         if self.chunk_tokens is not None and self.chunk_tokens < 1:

@@ -1,6 +1,7 @@
 """The one exception that is meant for the user."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 
 
@@ -9,6 +10,22 @@ class InputError(ValueError):
 
     Entry points print the sentence and exit with status 2; no traceback is shown for it.
     """
+
+
+@contextmanager
+def unwrapped() -> Iterator[None]:
+    """Raise the InputError that a library has wrapped, as jsonargparse does where a section may be null."""
+    try:
+        yield
+    except InputError:
+        raise
+    except ValueError as error:
+        cause = error.__cause__
+        while cause and not isinstance(cause, InputError):
+            cause = cause.__cause__
+        if cause:
+            raise cause from None
+        raise
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

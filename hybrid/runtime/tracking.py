@@ -38,6 +38,10 @@ class TrackingConfig:
     retry_seconds: float = 30.0
     """Seconds between two attempts to reach a server that is down."""
 
+    def __post_init__(self) -> None:
+        if not self.retry_seconds > 0:
+            raise InputError(f"tracking.retry_seconds is {self.retry_seconds}; give a positive number.")
+
 
 class Tracker:
     """One run's journal and the thread that sends it; does nothing on other ranks than the main one."""

@@ -116,6 +116,8 @@ class TrainingConfig:
         for key in natural:
             if not getattr(self, key) >= 0:
                 raise InputError(f"training.{key} is {getattr(self, key)}; give 0 or a positive number.")
+        if not 0 <= self.seed < 2**32:
+            raise InputError(f"training.seed is {self.seed}; give a whole number of at least 0 and below 2**32.")
         if self.cache_tokens is not None and self.cache_tokens < 1:
             raise InputError(f"training.cache_tokens is {self.cache_tokens}; give a positive number or leave it unset.")
         if self.warmup_steps >= self.steps:

@@ -66,6 +66,7 @@ def test_the_command_scores_every_model_and_only_shows_it_the_second_time(argume
         (["--data_dir", "nowhere"], "there is nothing at nowhere"),
         (["--model", str(SAMPLE)], "sample: holds no config.json and no modules.json"),
         (["--model", "/no/such/model"], "/no/such/model: no such directory"),
+        (["--encoder.lora.rank", "-1"], "model.lora: rank is -1 and alpha 32.0; give positive numbers"),
         (["--encoder.name", "other"], "--encoder.name is other, but what is scored is given as --model"),
     ],
 )
