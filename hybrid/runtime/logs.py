@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from hybrid.runtime.errors import InputError
+from hybrid.runtime.files import disk_fault
 from hybrid.runtime.processes import is_main, poll
 
 
@@ -26,13 +27,20 @@ def warn(message: str) -> None:
 def bad_input_told(*also: type[Exception]) -> Iterator[None]:
     """Around the body of a command: bad input (InputError, and what else is named) is told and ends it, status 2.
 
-    An error with the attribute `told` has been told where it was known first.
+    So is a disk that is full or may not be written, by whatever rank meets it. An error with the attribute `told` has
+    been told where it was known first.
     """
     try:
         yield
     except (InputError, *also) as error:
         if not getattr(error, "told", False):
             log(f"error: {error}")
+        sys.exit(2)
+    except Exception as error:
+        if not (fault := disk_fault(error)):
+            raise
+        if not getattr(error, "told", False):
+            print(f"error: {fault}; make room there or name another place, and give the command again.", flush=True)
         sys.exit(2)
 
 

@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from hybrid.runtime.files import atomic_file, atomic_folder, disk_fault
+from hybrid.runtime.logs import bad_input_told
 
 
 @contextmanager
@@ -42,3 +43,14 @@ def test_the_disk_is_told_as_the_cause_where_a_library_raises_its_own_error(tmp_
 def test_other_errors_are_not_the_disk_s():
     assert disk_fault(ValueError("no space for doubt")) is None
     assert disk_fault(FileNotFoundError(2, "No such file or directory", "x")) is None
+
+
+def test_a_command_that_meets_a_full_disk_ends_in_a_sentence_and_other_errors_stay(tmp_path, capsys):
+    with pytest.raises(SystemExit) as ended, full_disk(), bad_input_told():
+        (tmp_path / "file").write_text("x" * 5000)
+    assert ended.value.code == 2
+    assert (
+        "File too large; make room there or name another place, and give the command again." in capsys.readouterr().out
+    )
+    with pytest.raises(ZeroDivisionError), bad_input_told():
+        raise ZeroDivisionError
