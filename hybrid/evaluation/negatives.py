@@ -1,5 +1,6 @@
 """Which of the documents found for a question are its hard negatives. B questions, K documents found for each."""
 
+import math
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -43,6 +44,17 @@ class MiningConfig:
     """Candidates of each question, those ranked first of all that passed the other tests, that it reads."""
 
     def __post_init__(self) -> None:
+        for key in ("count", "query_max_length", "passage_max_length", "filter_depth"):
+            if getattr(self, key) < 1:
+                raise InputError(f"mining.{key} is {getattr(self, key)}; give a whole number of at least 1.")
+        for key in ("margin", "ratio", "filter_below"):
+            if not math.isfinite(getattr(self, key)):
+                raise InputError(f"mining.{key} is {getattr(self, key)}; give a number.")
+        for key in ("filter_below", "filter_depth"):
+            if not self.filter and getattr(self, key) != getattr(MiningConfig, key):
+                raise InputError(
+                    f"mining.{key} is set, but mining.filter names no cross-encoder; give one, or remove it."
+                )
         if not 1 <= self.first_rank <= self.last_rank:
             raise InputError(
                 f"mining.first_rank is {self.first_rank}, last_rank {self.last_rank}; expected 1 <= first <= last."

@@ -55,6 +55,16 @@ class ReaderTraining:
     seed: int = 0
     """Of the held-out articles, the order and the head's first weights."""
 
+    def __post_init__(self) -> None:
+        for key in ("steps", "batch", "learning_rate", "max_length", "held_out", "held_out_questions"):
+            if not getattr(self, key) > 0:
+                raise InputError(f"training.{key} is {getattr(self, key)}; give a positive number.")
+        for key in ("dropout", "held_out"):
+            if not 0 <= getattr(self, key) < 1:
+                raise InputError(f"training.{key} is {getattr(self, key)}; give a part of at least 0 and below 1.")
+        if not 0 <= self.seed < 2**32:
+            raise InputError(f"training.seed is {self.seed}; give a whole number of at least 0 and below 2**32.")
+
 
 @dataclass(frozen=True)
 class Example:
@@ -187,8 +197,8 @@ def main() -> None:
     parser.add_argument("--data", required=True, help="SQuAD-format files: a path, with {language} for several")
     parser.add_argument("--out", required=True, help="where the reader goes")
     parser.add_argument("--training", type=ReaderTraining, default=ReaderTraining(), help="how it is trained")
-    arguments = parser.instantiate(parser.parse_args())
     with bad_input_told():
+        arguments = parser.instantiate(parser.parse_args())
         train_reader(arguments.model, arguments.data, arguments.out, arguments.training)
 
 

@@ -211,11 +211,19 @@ def test_questions_with_fewer_negatives_than_asked_for_are_told(encoder, tmp_pat
     }
 
 
-def test_a_window_that_is_none_and_a_filter_that_reads_too_little_are_refused():
-    with pytest.raises(InputError, match="first_rank is 9, last_rank 3"):
-        MiningConfig(first_rank=9, last_rank=3)
-    with pytest.raises(InputError, match=r"filter_depth is 5, less than mining.count \(8\)"):
-        MiningConfig(filter="x", filter_depth=5)
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"first_rank": 9, "last_rank": 3}, "first_rank is 9, last_rank 3"),
+        ({"filter": "x", "filter_depth": 5}, r"filter_depth is 5, less than mining.count \(8\)"),
+        ({"count": 0}, "mining.count is 0; give a whole number of at least 1"),
+        ({"margin": float("nan")}, "mining.margin is nan; give a number"),
+        ({"filter_below": 0.3}, "mining.filter_below is set, but mining.filter names no cross-encoder"),
+    ],
+)
+def test_mining_settings_that_cannot_be_or_would_have_no_effect_are_refused(settings, sentence):
+    with pytest.raises(InputError, match=sentence):
+        MiningConfig(**settings)
 
 
 def test_a_killed_job_goes_on_with_embeddings_and_judgments_and_writes_the_same(encoder, tmp_path, monkeypatch):

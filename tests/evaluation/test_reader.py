@@ -141,6 +141,8 @@ def test_readers_are_told_apart_by_any_of_their_files(tmp_path):
     [
         (["--data", "nowhere.json"], "there is no such file"),
         (["--out", "."], "is there already"),
+        (["--training.steps", "-1"], "training.steps is -1; give a positive number"),
+        (["--training.held_out", "1.5"], "training.held_out is 1.5; give a part of at least 0 and below 1"),
     ],
 )
 def test_bad_input_is_told_in_one_sentence_with_status_two(arguments, monkeypatch, capsys, change, message):
