@@ -107,22 +107,27 @@ def check_scoring(tasks: Sequence[LoadedTask], config: EvaluationConfig) -> None
     an index. Tells which settings have no effect on these tasks."""
     if config.reader:
         check_reader(config.reader, any(loaded.task.has_answers for loaded in tasks))
-    elif config.reader_passages != EvaluationConfig.reader_passages:
-        warn(f"evaluation.reader_passages is {config.reader_passages}, but no reader is given that reads them.")
-    whole = [loaded for loaded in tasks if isinstance(loaded.collection, Collection)]
-    others = [loaded for loaded in tasks if not isinstance(loaded.collection, Collection)]
-    for loaded in whole:
+    for loaded in tasks:
         _lir_texts(loaded.collection, config)
-    searched = [loaded for loaded in others if loaded.collection.searched]
-    for loaded in searched:
-        check_index(config.search, loaded.collection.smallest_pool)
-    if tasks and not searched and config.search != SearchConfig():
+        if _searched(loaded):
+            check_index(config.search, loaded.collection.smallest_pool)
+    _tell_without_effect(tasks, config)
+
+
+def _searched(loaded: LoadedTask) -> bool:
+    return not isinstance(loaded.collection, Collection) and loaded.collection.searched
+
+
+def _tell_without_effect(tasks: Sequence[LoadedTask], config: EvaluationConfig) -> None:
+    if not config.reader and config.reader_passages != EvaluationConfig.reader_passages:
+        warn(f"evaluation.reader_passages is {config.reader_passages}, but no reader is given that reads them.")
+    if tasks and config.search != SearchConfig() and not any(map(_searched, tasks)):
         names = ", ".join(loaded.task.name for loaded in tasks)
         warn(f"evaluation.search has no effect: {names} rank whole pools, and nothing is searched.")
-    names = [loaded.task.name for loaded in others]
-    if config.lir and names:
+    untreated = ", ".join(loaded.task.name for loaded in tasks if not isinstance(loaded.collection, Collection))
+    if config.lir and untreated:
         warn(
-            f"evaluation.lir is {config.lir}, but scores of {', '.join(names)} are untreated only: languages are "
+            f"evaluation.lir is {config.lir}, but scores of {untreated} are untreated only: languages are "
             "removed where whole pools are ranked, as in xquad-r, mlqa-r, parallel, mkqa-closed."
         )
 
