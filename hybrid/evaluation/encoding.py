@@ -24,6 +24,9 @@ from hybrid.runtime.logs import log, progress, warn
 from hybrid.runtime.processes import barrier, gather_objects, is_main, rank, world_size
 from hybrid.runtime.ragged import Ragged
 
+_MANY = 64 * 2048
+"""So many texts fill their shards, and stay in their order there, so that they are read one after the other."""
+
 
 def encode(
     encoder,
@@ -48,7 +51,7 @@ def encode(
     if encoder.max_length and max_length > encoder.max_length:
         warn(f"{side}: the model takes {encoder.max_length} tokens, not {max_length}; longer texts are cut at that.")
         max_length = encoder.max_length
-    first, rows = distinct(texts)
+    first, rows = _by_length(texts, *distinct(texts))
     manifest = {
         "model": model_digest,
         "texts": _digest(texts[row] for row in first),
@@ -81,6 +84,17 @@ def encode(
         f"({done / max(seconds, 1e-9):.0f} texts/s on {world_size()} x {device}, {config.precision})"
     )
     return Vectors(folder, rows)
+
+
+def _by_length(texts: Sequence[str], first: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Order distinct texts by their bytes, longest first, where a shard alone has too few of like length."""
+    if len(first) >= _MANY:
+        return first, rows
+    sizes = np.array([len(texts[row].encode("utf-8", "surrogatepass")) for row in first], np.int64)
+    order = np.argsort(-sizes, kind="stable")
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order))
+    return first[order], place[rows]
 
 
 def _digest(texts: Iterable[str]) -> str:

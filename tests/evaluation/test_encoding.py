@@ -53,6 +53,24 @@ def test_batches_keep_to_the_token_budget_padding_included(encoder, tmp_path, mo
     assert max(areas) <= FP32.batch_tokens
 
 
+def test_texts_are_encoded_with_those_of_like_length_wherever_they_stand(encoder, tmp_path, monkeypatch):
+    computed, needed, forward = [], [], encoder.forward
+
+    def measured(tokens):
+        computed.append(len(tokens) * int(tokens.lengths.max()))
+        needed.append(int(tokens.lengths.sum()))
+        return forward(tokens)
+
+    order = np.random.default_rng(0).permutation(320).tolist()
+    texts = [f"text {number} {'word ' * (number % 9)}" for number in order]
+    monkeypatch.setattr(encoder, "forward", measured)
+    found = encode(encoder, texts, "query", 64, tmp_path, EncodingConfig(precision="fp32", batch_tokens=800), None)
+    assert sum(needed) > 0.95 * sum(computed)
+    assert len(list(tmp_path.glob("*.npy"))) == 5
+    alone = encode(encoder, texts[7:8], "query", 64, tmp_path / "alone", FP32, None)
+    np.testing.assert_allclose(found[7:8], alone[:], atol=1e-6)
+
+
 def test_batches_fill_the_caches_of_a_cpu_unless_a_budget_is_given():
     assert EncodingConfig().tokens("cpu") < EncodingConfig().tokens("cuda")
     assert EncodingConfig(batch_tokens=77).tokens("cpu") == EncodingConfig(batch_tokens=77).tokens("cuda") == 77
