@@ -5,7 +5,6 @@ Each model and task gets a folder of results, from which every figure can be rec
 
 from dataclasses import replace
 from pathlib import Path
-from typing import NoReturn
 
 from jsonargparse import ArgumentParser, Namespace
 
@@ -25,11 +24,12 @@ from hybrid.evaluation.task import registry
 from hybrid.evaluation.tracked import Target, run_targets
 from hybrid.models.config import ModelConfig
 from hybrid.models.load import load_encoder
+from hybrid.runtime.ending import STALL_SECONDS, Ending
 from hybrid.runtime.errors import InputError, unwrapped
-from hybrid.runtime.interruption import FAREWELL_SECONDS, INTERRUPTED, leave, listen, run_to_end
+from hybrid.runtime.interruption import INTERRUPTED, leave, listen, run_to_end
 from hybrid.runtime.launch import start
 from hybrid.runtime.logs import bad_input_told, log
-from hybrid.runtime.processes import Interrupted, barrier, no_boundaries, stop_reason
+from hybrid.runtime.processes import Interrupted
 from hybrid.runtime.tracking import Tracker, TrackingConfig
 from hybrid.training.tags import tags_beside
 
@@ -69,18 +69,18 @@ def evaluate(arguments: Namespace) -> None:
             raise InputError(f"--encoder.{key} is {value}, but what is scored is given as --model; remove it.")
     targets = [Target(path) for path in model_paths(arguments.model)]
     find_tasks(arguments.tasks, arguments.data_dir)
-    accelerator = start(arguments.evaluation.encoding.precision)
-    for run in arguments.mlflow_run:
-        targets += run_targets(run, arguments.tracking.uri, Path(arguments.out_dir) / "models")
-    check_models([target.path for target in targets], arguments.encoder)
-    # After the start: only the main rank tells what is wrong with files.
-    tasks = load_tasks(arguments.tasks, arguments.data_dir, arguments.evaluation.lir)
-    check_scoring(tasks, arguments.evaluation)
-    for target in targets:
-        evaluate_target(target, tasks, arguments, accelerator.device)
+    accelerator = start(arguments.evaluation.encoding.precision, stall_seconds=STALL_SECONDS)
+    with Ending("the same command goes on with the embeddings and scores that are written") as ending:
+        for run in arguments.mlflow_run:
+            targets += run_targets(run, arguments.tracking.uri, Path(arguments.out_dir) / "models")
+        check_models([target.path for target in targets], arguments.encoder)
+        tasks = load_tasks(arguments.tasks, arguments.data_dir, arguments.evaluation.lir)
+        check_scoring(tasks, arguments.evaluation)
+        for target in targets:
+            evaluate_target(target, tasks, arguments, accelerator.device, ending)
 
 
-def evaluate_target(target: Target, tasks: list[LoadedTask], arguments: Namespace, device) -> None:
+def evaluate_target(target: Target, tasks: list[LoadedTask], arguments: Namespace, device, ending: Ending) -> None:
     """Score one model, log its scores, and show them."""
     encoder = load_encoder(replace(arguments.encoder, name=target.path)).to(device)
     digest = model_digest(encoder)
@@ -88,19 +88,13 @@ def evaluate_target(target: Target, tasks: list[LoadedTask], arguments: Namespac
     write_origin(folder, target.path, digest)
     journal = folder / "runs" / target.run if target.run else folder
     tracker = Tracker(journal, target.name or f"evaluate {folder.name}", arguments.tracking, target.run)
+    ending.tracker = tracker
     if not target.run:
         about = computed_with(encoder, arguments.evaluation.encoding.precision)
         about = {key: about[key] for key in ("device", "processes", "precision", "git")}
         trained = tags_beside(target.path)
         tracker.tags({"job": "evaluate", "model": target.path, "model_digest": digest, **trained, **about})
-    try:
-        metrics = evaluate_encoder(encoder, tasks, folder, arguments.evaluation, digest)
-    except Interrupted:
-        tracker.close("KILLED", FAREWELL_SECONDS)
-        raise
-    except BaseException:
-        tracker.close("FAILED")
-        raise
+    metrics = evaluate_encoder(encoder, tasks, folder, arguments.evaluation, digest)
     tracker.metrics({f"{target.prefix}{name}": value for name, value in metrics.items()}, target.step)
     for task in dict.fromkeys(name.split("/")[0] for name in metrics):
         for file in sorted((folder / task).iterdir()):
@@ -109,16 +103,8 @@ def evaluate_target(target: Target, tasks: list[LoadedTask], arguments: Namespac
     if not target.run:
         tracker.describe(scores_table(metrics))
     tracker.close()
+    ending.tracker = None
     log(f"\n{target.path}\n{scores_table(metrics)}\nresults: {folder}\nrun:     {tracker.place()}")
-
-
-def stop() -> NoReturn:
-    """End all ranks alike where the job was asked to stop."""
-    log(f"interrupted ({stop_reason()}); the same command goes on with the embeddings and scores that are written")
-    with no_boundaries():
-        # Together: the launcher ends the other ranks as soon as one is gone.
-        barrier()
-    leave(INTERRUPTED)
 
 
 def main() -> None:
@@ -128,7 +114,7 @@ def main() -> None:
         with bad_input_told():
             evaluate(read_arguments())
     except Interrupted:
-        stop()
+        leave(INTERRUPTED)
 
 
 if __name__ == "__main__":

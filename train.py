@@ -11,6 +11,7 @@ from hybrid.models import ModelConfig
 from hybrid.models.card import model_card
 from hybrid.models.load import load_encoder
 from hybrid.models.save import save_encoder
+from hybrid.runtime.ending import Ending
 from hybrid.runtime.environment import environment
 from hybrid.runtime.errors import InputError
 from hybrid.runtime.files import atomic_file, disk_fault, write_json
@@ -20,7 +21,7 @@ from hybrid.runtime.logs import bad_input_told, log
 from hybrid.runtime.processes import Interrupted, on_main, rank, world_size
 from hybrid.runtime.tracking import Tracker
 from hybrid.sampling import HybridBatchSampler, Mixture, MixtureError, lanes_of
-from hybrid.training.ending import Ending
+from hybrid.training.ending import TrainingEnding
 from hybrid.training.folder import check_folder, mark_finished, open_folder
 from hybrid.training.report import before_and_after, flat, mixture_line, mixture_lines
 from hybrid.training.tags import TAGS, base_name, training_tags
@@ -36,7 +37,7 @@ def train(config: Config) -> None:
     lanes_of(config.mixture, settings.global_batch, world_size())  # before any data is read
     if config.benchmark.before and shards_weights(accelerator):
         raise InputError("benchmark.before is set, but ZeRO-3 spreads the weights before training; use evaluate.py.")
-    with Ending(config.folder, config.training.stall_seconds) as ending:
+    with TrainingEnding(config.folder, settings.stall_seconds) as ending:
         data = load_corpora(config.data)
         sampler = make_sampler(config, data)
         encoder = make_encoder(config, data).to(accelerator.device)
@@ -55,13 +56,15 @@ def check(config: Config) -> bool:
     from hybrid.training.batches import make_batches
     from hybrid.training.gradient_check import check_gradients, checked_model
 
-    accelerator = start(config.training.precision, config.training.seed)
+    settings = config.training
+    accelerator = start(settings.precision, settings.seed, stall_seconds=settings.stall_seconds)
     config = replace(config, model=checked_model(config.model, config.check_gradients))
-    data = load_corpora(config.data)
-    sampler = make_sampler(config, data)
-    encoder = make_encoder(config, data)
-    batches = make_batches(sampler, make_collator(config, data, encoder), workers=0)
-    return check_gradients(config, encoder, lambda: make_encoder(config, data), batches, accelerator)
+    with Ending("the same command checks anew", settings.stall_seconds):
+        data = load_corpora(config.data)
+        sampler = make_sampler(config, data)
+        encoder = make_encoder(config, data)
+        batches = make_batches(sampler, make_collator(config, data, encoder), workers=0)
+        return check_gradients(config, encoder, lambda: make_encoder(config, data), batches, accelerator)
 
 
 def make_sampler(config: Config, data) -> HybridBatchSampler:

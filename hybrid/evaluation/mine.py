@@ -26,6 +26,7 @@ from hybrid.evaluation.search import Found, exact_scores, sampled_recall, search
 from hybrid.evaluation.vectors import Vectors
 from hybrid.models.config import ModelConfig
 from hybrid.models.load import load_encoder
+from hybrid.runtime.ending import STALL_SECONDS, Ending
 from hybrid.runtime.errors import unwrapped
 from hybrid.runtime.files import atomic_file, write_json
 from hybrid.runtime.interruption import run_to_end
@@ -173,10 +174,11 @@ def main(arguments: list[str] | None = None) -> None:
     with bad_input_told(), unwrapped():
         given = parser.instantiate(parser.parse_args(arguments))
         asked = read_asked(data_set(given.data, given.dataset))
-        accelerator = start(given.encoding.precision)
-        encoder = load_encoder(replace(given.encoder, name=given.model)).to(accelerator.device)
-        second = CrossEncoder(given.mining.filter, accelerator.device) if given.mining.filter else None
-        mine(encoder, asked, Path(given.out), given.mining, given.encoding, given.search, second)
+        accelerator = start(given.encoding.precision, stall_seconds=STALL_SECONDS)
+        with Ending("the same command goes on with the embeddings that are written"):
+            encoder = load_encoder(replace(given.encoder, name=given.model)).to(accelerator.device)
+            second = CrossEncoder(given.mining.filter, accelerator.device) if given.mining.filter else None
+            mine(encoder, asked, Path(given.out), given.mining, given.encoding, given.search, second)
 
 
 if __name__ == "__main__":

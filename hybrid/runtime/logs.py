@@ -23,6 +23,10 @@ def warn(message: str) -> None:
         print(f"warning: {message}", file=sys.stderr, flush=True)
 
 
+ROOM = "make room there or name another place, and give the command again."
+"""What to do about a full disk."""
+
+
 @contextmanager
 def bad_input_told(*also: type[Exception]) -> Iterator[None]:
     """Around the body of a command: bad input (InputError, and what else is named) is told and ends it, status 2.
@@ -40,7 +44,7 @@ def bad_input_told(*also: type[Exception]) -> Iterator[None]:
         if not (fault := disk_fault(error)):
             raise
         if not getattr(error, "told", False):
-            print(f"error: {fault}; make room there or name another place, and give the command again.", flush=True)
+            print(f"error: {fault}; {ROOM}", flush=True)
         sys.exit(2)
 
 

@@ -66,12 +66,12 @@ def tick() -> None:
 class Watchdog:
     """The thread of one rank."""
 
-    def __init__(self, rank: int, world_size: int, stall_seconds: float, farewell: Callable[[], None]):
-        """`farewell` is called before this process ends for another rank; after `stall_seconds` without any rank's
-        getting on, the ranks that are behind count as hanging."""
+    def __init__(self, rank: int, world_size: int, stall_seconds: float, resume: str, farewell: Callable[[], None]):
+        """`farewell` is called before this process ends for another rank, and `resume` tells the user how to go on;
+        after `stall_seconds` without any rank's getting on, the ranks that are behind count as hanging."""
         from torch.distributed import PrefixStore, TCPStore
 
-        self.rank, self.world_size, self.farewell = rank, world_size, farewell
+        self.rank, self.world_size, self.resume, self.farewell = rank, world_size, resume, farewell
         self.stall_seconds, self.silent_seconds = stall_seconds, min(SILENT_SECONDS, stall_seconds)
         self.every = BEAT_SECONDS * max(1.0, world_size / RANKS_A_BEAT)
         address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
@@ -181,7 +181,7 @@ class Watchdog:
         )
         more = f" and {len(ranks) - 4} more" if len(ranks) > 4 else ""
         here = f"rank {self.rank} is {_place.where}"
-        return f"{shown}{more}: {what}; {here} and stops, --resume goes on from the newest whole checkpoint."
+        return f"{shown}{more}: {what}; {here} and stops, {self.resume}."
 
     def _end(self, ranks: list[int], what: str) -> None:
         others = [rank for rank in range(self.world_size) if rank not in ranks]

@@ -17,9 +17,9 @@ import train
 from hybrid.config import read_config
 from hybrid.evaluation import vectors
 from hybrid.models.save import save_encoder
-from hybrid.runtime.tracking import Tracker
+from hybrid.runtime.tracking import JOURNAL, Tracker
 from tests.evaluation.run_evaluate import SHARD
-from tests.launched import Launched
+from tests.launched import Launched, statuses
 
 Corpus = namedtuple("Corpus", "name languages digest")
 SAMPLE = Path(__file__).parents[2] / "hybrid" / "sample"
@@ -223,3 +223,20 @@ def test_a_signal_ends_all_ranks_and_the_same_command_goes_on_with_what_is_writt
     told = re.findall(r"(\d+) distinct, (\d+) encoded", capsys.readouterr().out)
     assert sum(int(distinct) - int(encoded) for distinct, encoded in told) == SHARD * len(written)
     assert all(file.stat().st_mtime_ns == stamp for file, stamp in written.items())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are looked up in /proc")
+def test_a_rank_that_dies_is_named_and_its_run_has_failed(arguments, tmp_path):
+    arguments += ["--model", str(tmp_path / "models" / "one"), "--tracking.enabled", "true"]
+    arguments += ["--tracking.uri", f"sqlite:///{tmp_path / 'mlflow.db'}"]
+    job = Launched(tmp_path, Path(__file__).parent / "run_evaluate.py", tmp_path, *arguments, mark="here")
+    job.send("rank-1", signal.SIGKILL)
+    output = job.end()
+    assert "world size 2" in output
+    sentence = next(line for line in output.splitlines() if line.startswith("error: "))
+    assert re.search(r"rank 1 \(last seen .*\): died; rank 0 is .* and stops, the same command goes on", sentence), (
+        sentence
+    )
+    assert 76 in statuses(output)
+    journal = next((tmp_path / "out").rglob(JOURNAL))
+    assert json.loads(journal.read_text().splitlines()[-1])["values"] == {"status": "FAILED"}

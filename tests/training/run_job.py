@@ -16,7 +16,7 @@ from hybrid.runtime.processes import barrier, rank, world_size
 from hybrid.runtime.tracking import Tracker, TrackingConfig
 from hybrid.training.batches import make_batches
 from hybrid.training.config import ObjectiveConfig, TrainingConfig
-from hybrid.training.ending import Ending
+from hybrid.training.ending import TrainingEnding
 from hybrid.training.engine import Engine
 from hybrid.training.folder import open_folder
 from hybrid.training.loop import Hooks, Loop
@@ -65,7 +65,7 @@ def uneven_work(name: str, units: int) -> None:
     barrier()
 
 
-def hang_in(engine: Engine, ending: Ending, step: int) -> None:
+def hang_in(engine: Engine, ending: TrainingEnding, step: int) -> None:
     """Let the last rank's main thread stand still in the forward pass of a step."""
     passes = []
 
@@ -84,7 +84,7 @@ def train(folder: Path, place: str, steps: int) -> None:
     accelerator = start("fp32", seed=0)
     assert world_size() == 2
     note_pid(folder, f"rank-{rank()}")
-    with Ending(folder / "run", stall_seconds=600) as ending:
+    with TrainingEnding(folder / "run", stall_seconds=600) as ending:
         ending.watchdog.silent_seconds = SILENT_SECONDS
         if place == "start-up":
             log("here")
