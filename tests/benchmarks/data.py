@@ -10,7 +10,7 @@ import time
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from tests.benchmarks.suite import ROOT, Case, report
+from tests.benchmarks.suite import ROOT, Case, in_a_process, report
 from tests.benchmarks.training import write_pairs
 
 KINDS = ("real", "store")
@@ -127,17 +127,3 @@ def first_step(recipe: Path) -> tuple[float, float]:
                 job.kill()
                 return seconds, os.wait4(job.pid, 0)[2].ru_maxrss * 1024 / 1e9
     raise RuntimeError(f"{recipe}: the job ended without a step")
-
-
-def in_a_process(script: str, *arguments: object) -> dict:
-    """Run a script of this folder in a process of its own; returns what it tells."""
-    settings = {"PYTHONPATH": str(ROOT), "TOKENIZERS_PARALLELISM": "true"}
-    done = subprocess.run(
-        [sys.executable, str(Path(__file__).parent / script), *map(str, arguments)],
-        cwd=ROOT,
-        env=os.environ | settings,
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
-    return json.loads(done.stdout.strip().splitlines()[-1])

@@ -1,15 +1,12 @@
 """XQuAD-R from given embeddings, and a sample of it from the model, beside sentence-transformers (`evaluate`)."""
 
 import json
-import os
-import subprocess
-import sys
 import tempfile
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from hybrid.studies.sample import sampled
-from tests.benchmarks.suite import ROOT, Case, data_folder, report
+from tests.benchmarks.suite import Case, data_folder, in_a_process, report
 
 SIDES = ("hybrid", "sentence-transformers")
 
@@ -47,11 +44,7 @@ def run(given: Namespace) -> None:
 
 
 def _measure(case: Case, work: dict) -> dict:
-    script = str(Path(__file__).parent / "evaluation_sides.py")
-    settings = {"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
-    command = [sys.executable, script, json.dumps(work)]
-    done = subprocess.run(command, cwd=ROOT, env=os.environ | settings, stdout=subprocess.PIPE, text=True, check=True)
-    found = json.loads(done.stdout.strip().splitlines()[-1])
+    found = in_a_process("evaluation_sides.py", json.dumps(work))
     case.values.append(found["seconds"])
     case.memory_gb = max(case.memory_gb, found["memory_gb"])
     return found

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.benchmarks.data import RECIPE, first_step, in_a_process, simulated
+from tests.benchmarks.data import RECIPE, first_step, simulated
 from tests.benchmarks.sampler import measured
-from tests.benchmarks.suite import Case, report, worker
+from tests.benchmarks.suite import Case, in_a_process, report, worker
 from tests.benchmarks.training import write_pairs
 
 MIXTURE = "hybrid, 1024 lanes"

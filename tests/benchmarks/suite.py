@@ -81,6 +81,14 @@ def worker(script: str, arguments: dict, processes: int = 1, launcher: tuple[str
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
+def in_a_process(script: str, *arguments: object) -> dict:
+    """Run a script of this folder in one process, not launched; returns the JSON of its last line."""
+    settings = {"PYTHONPATH": str(ROOT), "TOKENIZERS_PARALLELISM": "true", "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, str(Path(__file__).parent / script), *map(str, arguments)]
+    done = subprocess.run(command, env=os.environ | settings, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
 def report(
     cases: list[Case], notes: list[str], given: Namespace, conclude: Callable[[list[Case]], list[str]] = lambda _: []
 ) -> None:
