@@ -89,7 +89,7 @@ def test_a_bad_model_is_told_before_another_is_scored_or_a_task_is_read(argument
 
 def test_tasks_are_read_where_ranks_are_known_so_that_one_of_them_warns(arguments, monkeypatch):
     order, start, load = [], evaluate.start, evaluate.load_tasks
-    monkeypatch.setattr(evaluate, "start", lambda *given: order.append("start") or start(*given))
+    monkeypatch.setattr(evaluate, "start", lambda *given, **more: order.append("start") or start(*given, **more))
     monkeypatch.setattr(evaluate, "load_tasks", lambda *given: order.append("load") or load(*given))
     monkeypatch.setattr(evaluate, "evaluate_target", lambda *_: None)
     evaluate.evaluate(evaluate.read_arguments(arguments))
