@@ -17,15 +17,12 @@ import torch
 
 from hybrid.evaluation.config import EncodingConfig
 from hybrid.evaluation.distinct import distinct
-from hybrid.evaluation.vectors import Vectors, shard_path, shards
+from hybrid.evaluation.vectors import FULL, Vectors, shard_path, shards
 from hybrid.runtime.errors import InputError
 from hybrid.runtime.files import atomic_file, read_json, write_json
 from hybrid.runtime.logs import log, progress, warn
 from hybrid.runtime.processes import barrier, gather_objects, is_main, rank, world_size
 from hybrid.runtime.ragged import Ragged
-
-_MANY = 64 * 2048
-"""So many texts fill their shards, and stay in their order there, so that they are read one after the other."""
 
 
 def encode(
@@ -87,8 +84,8 @@ def encode(
 
 
 def _by_length(texts: Sequence[str], first: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Order distinct texts by their bytes, longest first, where a shard alone has too few of like length."""
-    if len(first) >= _MANY:
+    """Order distinct texts by their bytes, longest first; a large set stays in its order, which is read faster."""
+    if len(first) >= FULL:
         return first, rows
     sizes = np.array([len(texts[row].encode("utf-8", "surrogatepass")) for row in first], np.int64)
     order = np.argsort(-sizes, kind="stable")

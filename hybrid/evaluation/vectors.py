@@ -11,6 +11,8 @@ from hybrid.runtime.files import atomic_file
 # Enough shards for every rank of a node to have several even of a development set; few files for large corpora.
 _SHARDS = 64
 _FEWEST_ROWS, _MOST_ROWS = 64, 2048
+FULL = _SHARDS * _MOST_ROWS
+"""So many embeddings fill their shards; of fewer a shard has too few texts of like length."""
 
 
 class Vectors:
