@@ -14,7 +14,7 @@ from hybrid.models.save import save_encoder
 from hybrid.runtime.ending import Ending
 from hybrid.runtime.environment import environment
 from hybrid.runtime.errors import InputError
-from hybrid.runtime.files import atomic_file, disk_fault, write_json
+from hybrid.runtime.files import atomic_file, write_json
 from hybrid.runtime.interruption import INTERRUPTED, leave, listen, run_to_end
 from hybrid.runtime.launch import start
 from hybrid.runtime.logs import bad_input_told, log
@@ -206,12 +206,6 @@ def main() -> None:
             train(config)
     except Interrupted:
         leave(INTERRUPTED)
-    except Exception as error:
-        if not disk_fault(error):
-            raise
-        if not getattr(error, "told", False):
-            log(f"error: {disk_fault(error)}; make room, or give another --training.output.")
-        sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,8 @@
 """Batches of this rank, made ahead by worker processes."""
 
+import atexit
+import multiprocessing
+import signal
 from collections.abc import Callable, Iterable
 
 import torch
@@ -24,6 +27,8 @@ def make_batches(sampler: Iterable, collate: Callable[..., Batch], workers: int)
 
     It is not handed to accelerate, which would shard it a second time.
     """
+    if workers:
+        atexit.register(_end_workers)
     return DataLoader(
         _Collated(collate),
         sampler=sampler,
@@ -42,3 +47,13 @@ def _as_it_is(batch: Batch) -> Batch:
 
 def _start_worker(_: int) -> None:
     ignore_in_worker()
+
+
+def _end_workers() -> None:
+    """End them with their rank: an error's frames may still hold the loader, which would have ended them.
+
+    They ignore the signal by which `multiprocessing` ends its children before it waits for them without limit.
+    """
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # The loader's would report them as lost.
+    for worker in multiprocessing.active_children():
+        worker.kill()
