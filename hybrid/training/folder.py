@@ -1,8 +1,10 @@
 """The folder of a run: never mixed with another run's, never overwritten unasked."""
 
+import fcntl
 import shutil
 import tempfile
 from pathlib import Path
+from typing import IO
 
 from hybrid.runtime.errors import InputError
 from hybrid.runtime.files import write_json
@@ -16,14 +18,20 @@ _WITHOUT_EFFECT = (
     *("training.workers", "training.log_every", "training.keep_last", "training.checkpoint_", "training.stall_seconds"),
 )
 """What may change in a continued run without other steps."""
+_IN_USE = "another job is training there; wait for its end, or give another --training.name."
+_claims: dict[Path, IO] = {}
+"""Locks of the folders that this process writes to; they end with it and its workers."""
 
 
 def check_folder(folder: Path, copies: Path | None, resume: bool, overwrite: bool) -> None:
-    """Raise InputError, on every rank, where the folder holds a run and neither `resume` nor `overwrite` is set.
+    """Raise InputError, on every rank, where a job is training there, or the folder holds a run and neither `resume`
+    nor `overwrite` is set.
 
     Args:
         copies: where the run's checkpoints are copied to, which may hold a run too.
     """
+    if _in_use(folder):
+        raise InputError(f"{folder}: {_IN_USE}")
     if copies and any(copies.glob("step-*")) and not (resume or overwrite):
         raise InputError(
             f"{copies} holds checkpoints of a run of this name; give --resume to go on with it, --overwrite to replace "
@@ -40,11 +48,11 @@ def check_folder(folder: Path, copies: Path | None, resume: bool, overwrite: boo
 
 
 def open_folder(folder: Path, copies: Path | None, overwrite: bool) -> None:
-    """Make the run's folder, it and its copies emptied where `overwrite` is set; every rank calls it.
+    """Make the run's folder, it and its copies emptied where `overwrite` is set, and claim it; every rank calls it.
 
     That is once nothing else can be refused.
 
-    Raises InputError on every rank where it cannot be written.
+    Raises InputError on every rank where it cannot be written, or another job has claimed it.
     """
     fault = _open(folder, copies, overwrite) if is_main() else None
     if fault := gather_objects(fault)[0]:
@@ -53,16 +61,56 @@ def open_folder(folder: Path, copies: Path | None, overwrite: bool) -> None:
 
 def _open(folder: Path, copies: Path | None, overwrite: bool) -> str | None:
     try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        if not _claim(folder):
+            return f"{folder}: {_IN_USE}"
         if overwrite:
             shutil.rmtree(folder, ignore_errors=True)
             if copies:
                 shutil.rmtree(copies, ignore_errors=True)
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(exist_ok=True)
         (folder / INTERRUPTED).unlink(missing_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             return None
     except OSError as error:
         return f"{folder}: cannot be written ({error.strerror}); give another --training.output."
+
+
+def _lock(folder: Path) -> Path:
+    # Beside the folder: what is in it may be copied, and goes with `overwrite`.
+    return folder.parent / f".{folder.name}.lock"
+
+
+def _claim(folder: Path) -> bool:
+    """Lock a folder for as long as this process lives; False where another one has it."""
+    if folder in _claims:
+        return True
+    file = open(_lock(folder), "a", encoding="utf-8")  # noqa: SIM115
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        return False
+    except OSError as error:
+        warn(
+            f"{folder}: cannot be locked ({error.strerror}), so nothing keeps another job of this name from writing "
+            "there at the same time."
+        )
+    _claims[folder] = file
+    return True
+
+
+def _in_use(folder: Path) -> bool:
+    """Return whether another process has claimed a folder; ranks that look at once do not see each other."""
+    try:
+        with open(_lock(folder), encoding="utf-8") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return folder not in _claims
+    except OSError:
+        # There is none, or no locks are to be had, which `_claim` tells.
+        pass
+    return False
 
 
 def mark_finished(folder: Path, summary: dict) -> None:

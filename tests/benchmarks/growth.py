@@ -14,7 +14,7 @@ from tests.benchmarks.sampler import measured
 from tests.benchmarks.suite import Case, in_a_process, report, worker
 from tests.benchmarks.training import write_pairs
 
-MIXTURE = "hybrid, 1024 lanes"
+MIXTURE = "hybrid, a lane a rank"
 LOADED = 10
 """Batches of the loader that are timed."""
 FLAT = 1.1
@@ -158,7 +158,9 @@ SERIES = {
         lambda given, folder, count: step(given, folder, batch=8 * count, processes=count),
     ),
     "exchange": Series("exchange and loss, 32 pairs each, simulated ranks", (1, 32, 256, 1024), exchange),
-    "ranks": Series("sampler, ranks", (1, 32, 1024), lambda given, folder, ranks: next_batch(ranks=ranks)),
+    "ranks": Series(
+        "sampler, 32 rows each, ranks", (1, 32, 1024), lambda given, folder, ranks: next_batch(ranks=ranks)
+    ),
     "languages": Series("sampler, languages", (11, 35, 110), lambda given, folder, count: next_batch(languages=count)),
     "items": Series(
         "sampler, items", (10**6, 10**7, 10**8, 10**9), lambda given, folder, items: next_batch(items=items)

@@ -4,6 +4,8 @@ import errno
 import json
 import os
 import shutil
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,6 +19,17 @@ from hybrid.training.checkpoint import Copier, newest_checkpoint, read_state, re
 from hybrid.training.elastic import load_any_states
 from hybrid.training.folder import check_changes, check_folder, open_folder
 from hybrid.training.states import save_states
+from tests.launch import ROOT
+
+CLAIM = """
+import sys
+from pathlib import Path
+from hybrid.training.folder import open_folder
+
+open_folder(Path(sys.argv[1]), None, overwrite=False)
+print("claimed", flush=True)
+input()
+"""
 
 
 @pytest.fixture
@@ -179,3 +192,22 @@ def test_copies_of_another_run_are_refused_and_go_with_overwrite(tmp_path, engin
     check_folder(run, copies, resume=True, overwrite=False)
     open_folder(run, copies, overwrite=True)
     assert newest_checkpoint([run / "checkpoints", copies]) is None
+
+
+def test_a_folder_in_which_another_job_trains_is_refused_and_untouched_until_that_job_is_gone(tmp_path, engine):
+    run = tmp_path / "run"
+    with subprocess.Popen(
+        [sys.executable, "-c", CLAIM, run], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as job:
+        assert job.stdout.readline() == b"claimed\n"
+        save(run, engine, 1)
+        for resume in (True, False):
+            with pytest.raises(InputError, match="run: another job is training there; wait for its end"):
+                check_folder(run, None, resume=resume, overwrite=not resume)
+        with pytest.raises(InputError, match="run: another job is training there; wait for its end"):
+            open_folder(run, None, overwrite=True)
+        assert newest_checkpoint([run]) == run / "step-1"
+        job.kill()
+    check_folder(run, None, resume=True, overwrite=False)
+    open_folder(run, None, overwrite=True)
+    assert newest_checkpoint([run]) is None
