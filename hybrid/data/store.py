@@ -84,7 +84,7 @@ def ragged_range(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
 def _build(folder: Path, texts: Texts, name: str, tokenizer: str) -> None:
     """Tokenise in parts, by one process per core, and join the parts in order."""
     (folder / TOKENIZER).write_text(tokenizer, encoding="utf-8")
-    parts = len(list(_parts(texts, PART_BYTES)))
+    parts = len(_parts(texts, PART_BYTES))
     total = 0
     with (
         open(folder / IDS, "wb") as file,
@@ -144,11 +144,12 @@ def tokenise_parts(folder: Path, texts: Texts, size: int, first: int, step: int)
         yield number
 
 
-def _parts(texts: Texts, size: int) -> Iterator[range]:
-    """Yield ranges of texts of about `size` bytes each."""
+def _parts(texts: Texts, size: int) -> list[range]:
+    """Return ranges of texts of about `size` bytes each."""
     edges = np.searchsorted(texts.ends, np.arange(size, int(texts.ends[-1]), size)).tolist()
+    texts.release()
     edges = sorted({0, *edges, len(texts)})
-    yield from (range(start, stop) for start, stop in pairwise(edges))
+    return [range(start, stop) for start, stop in pairwise(edges)]
 
 
 def _mapped(path: Path) -> np.ndarray:

@@ -44,7 +44,7 @@ def ours(work: dict, loaded: LoadedTask, folder: Path) -> dict:
 def theirs(work: dict, loaded: LoadedTask, folder: Path) -> dict:
     """Score all queries against all candidates with sentence-transformers' evaluator."""
     from sentence_transformers import SentenceTransformer
-    from sentence_transformers.evaluation import InformationRetrievalEvaluator
+    from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
 
     collection = loaded.collection
     relevant: dict[str, set[str]] = {}
