@@ -132,7 +132,9 @@ def _with_different_starts(store: TokenStore, number: int, corpus: ParallelCorpu
 def _sentences(corpus: ParallelCorpus) -> tuple[list[str], list[str]]:
     """Return sentences, and the beginnings of their paragraphs, from all over the corpus."""
     tables = corpus.tables
-    own = np.flatnonzero(tables.candidate_sentence >= 0)
+    count = len(tables.candidate_sentence)
+    spread = np.linspace(0, count - 1, min(count, 100 * CHECKED)).astype(np.int64)
+    own = spread[tables.candidate_sentence[spread] >= 0]
     chosen = own[:: max(1, len(own) // CHECKED)]
     sentences = [corpus.texts[text] for text in tables.candidate_sentence[chosen].tolist()]
     return sentences, [corpus.texts[text][:CHARACTERS] for text in tables.candidate_passage[chosen].tolist()]

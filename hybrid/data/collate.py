@@ -49,7 +49,7 @@ class Collator:
         languages = sorted({language for corpus in corpora for language in corpus.languages})
         self.language_of = [_positions(languages, corpus.languages) for corpus in corpora]
         self.languages = np.array(languages)
-        self.joint_group = joint_groups(corpora)
+        self.joint_group = joint_groups(corpora, config.cache)
         self.switch = CodeSwitch(config, corpora) if config.codeswitch else None
         self.tokenizer, self.prefixes = tokenizer, prefixes
         # Query and passage of unlabelled text are the same tokens: only dropout tells them apart (SimCSE).
@@ -130,7 +130,7 @@ class Collator:
         in_query_language = self.config.negative_language == "query"
         source = corpus.passage_rows(item, language_of[query_language]) if in_query_language else passage
         owner, candidate = self._draw(corpus, source, corpus.groups[item], draw)
-        group = self.joint_group[number][corpus.groups[item]]
+        group = self._joint(number, corpus.groups[item])
         return tables.query_text[query], tables.answer[passage], group, own[owner], candidate
 
     def _draw(
@@ -158,8 +158,13 @@ class Collator:
             own, tables = corpus_N == number, self.corpora[number].tables
             parts_N2[own, 0] = tables.candidate_sentence[candidate_N[own]]
             parts_N2[own, 1] = tables.candidate_passage[candidate_N[own]]
-            groups[own] = self.joint_group[number][tables.candidate_group[candidate_N[own]]]
+            groups[own] = self._joint(number, tables.candidate_group[candidate_N[own]])
         return parts_N2, groups
+
+    def _joint(self, number: int, groups: np.ndarray) -> np.ndarray:
+        """Return the numbers among all corpora of groups of one."""
+        joint = self.joint_group[number]
+        return groups if joint is None else joint[groups]
 
 
 def _in_order(pieces: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> Ragged:

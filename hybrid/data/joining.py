@@ -4,12 +4,15 @@ I items, C candidates, R rows. A row names an item, the language and text of its
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from hybrid.data.cache import FORM, built_once, cache_folder
 from hybrid.data.corpus import Block, ParallelCorpus, renumber
+from hybrid.runtime.files import digest
 
 MANY = 1 << 16  # more languages than there are
 
@@ -70,15 +73,31 @@ def articles_of(item_R: np.ndarray, article_R: np.ndarray, passage_R: np.ndarray
     return np.unique(label[:n_items], return_inverse=True)[1].astype(np.int32)
 
 
-def joint_groups(corpora: Sequence[ParallelCorpus]) -> list[np.ndarray]:
-    """Return, for each corpus, int64 [its groups], the group's number among all corpora.
+def joint_groups(corpora: Sequence[ParallelCorpus], cache: str | Path | None = None) -> list[np.ndarray | None]:
+    """Return, for each corpus, int64 [its groups], the group's number among all corpora; None is a group's own number.
 
-    Groups of different corpora are one where they hold an equal candidate.
+    Groups of different corpora are one where they hold an equal candidate. Computed once for the same corpora and read
+    through memory maps afterwards, so that a start does not grow with them.
+
+    Args:
+        cache: folder of what is built, unset the user's.
     """
+    if len(corpora) == 1:
+        return [None]
+    folder = cache_folder(cache) / "groups" / digest([FORM, *(corpus.digest for corpus in corpora)])
+
+    def build(inside: Path) -> None:
+        for number, groups in enumerate(_joint_groups(corpora)):
+            np.save(inside / f"{number}.npy", groups)
+
+    built_once(folder, build)
+    # Plain views of the maps, as in Texts.
+    return [np.asarray(np.load(folder / f"{number}.npy", mmap_mode="r")) for number in range(len(corpora))]
+
+
+def _joint_groups(corpora: Sequence[ParallelCorpus]) -> list[np.ndarray]:
     sizes = [corpus.n_groups for corpus in corpora]
     first = np.cumsum(sizes) - sizes
-    if len(corpora) == 1:
-        return [np.arange(sizes[0])]
     groups = [corpus.tables.candidate_group + start for corpus, start in zip(corpora, first, strict=True)]
     names = np.concatenate([_candidate_digests(corpus) for corpus in corpora])
     number = np.unique(names, axis=0, return_inverse=True)[1].ravel()

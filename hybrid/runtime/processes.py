@@ -130,6 +130,14 @@ def gather_objects(value: Any) -> list[Any]:
     return values
 
 
+def sum_of_all(values: list[int]) -> list[int]:
+    """Return the sums over ranks, elementwise, on every rank. Every rank has to call it."""
+    group = _group()
+    if not _Stop.held:
+        barrier()
+    return _reduced(values, group.ReduceOp.SUM).tolist() if group else values
+
+
 def stop_reason() -> str:
     """Return why ranks have been asked to stop, without a boundary; every rank has to call it."""
     with no_boundaries():
@@ -163,11 +171,14 @@ def _sendable(error: Exception) -> Exception:
 
 def _any_rank(flag: bool) -> bool:
     group = _group()
-    if not group:
-        return flag
-    import torch
+    return bool(_reduced([int(flag)], group.ReduceOp.MAX).item()) if group else flag
 
-    device = "cuda" if "nccl" in group.get_backend() else "cpu"
-    found = torch.tensor([int(flag)], dtype=torch.int32, device=device)
-    group.all_reduce(found, group.ReduceOp.MAX)
-    return bool(found.item())
+
+def _reduced(values: list[int], operation):
+    """Return int64 numbers of all ranks, reduced elementwise, where the group's backend has them."""
+    import torch
+    import torch.distributed as group
+
+    found = torch.tensor(values, device="cuda" if "nccl" in group.get_backend() else "cpu")
+    group.all_reduce(found, operation)
+    return found

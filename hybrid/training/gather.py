@@ -89,7 +89,7 @@ class Gathered:
             mine = torch.tensor([rows], device=device)
             parts = [torch.empty_like(mine) for _ in range(group.get_world_size())]
             group.all_gather(parts, mine)
-            self.counts = [int(part) for part in parts]
+            self.counts = torch.cat(parts).tolist()
             self.start = sum(self.counts[: group.get_rank()])
 
     def __call__(self, rows: Tensor) -> Tensor:

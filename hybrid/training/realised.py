@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from hybrid.runtime.processes import gather_objects, is_main
+from hybrid.runtime.processes import is_main, sum_of_all
 
 MOST = 200
 """Streams that are logged one by one; of more, their kinds and data sets."""
@@ -22,7 +22,7 @@ class Realised:
 
     def total(self) -> dict[str, int]:
         """Return the rows of all ranks by stream, without those that have none; every rank calls it."""
-        rows = np.sum(gather_objects(self.rows), axis=0)
+        rows = np.array(sum_of_all(self.rows.tolist()))
         return {self.names[number]: int(rows[number]) for number in np.flatnonzero(rows).tolist()}
 
     def restore(self, total: dict[str, int]) -> None:

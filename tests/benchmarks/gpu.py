@@ -14,11 +14,11 @@ from hybrid.models.save import save_encoder
 from hybrid.runtime.errors import InputError
 from hybrid.training.plan_encoder import architecture
 from tests.benchmarks.suite import Case, report, worker
-from tests.benchmarks.training import SIDES, in_turn, same_loss, write_pairs
+from tests.benchmarks.training import SIDES, in_turn, rates, same_loss, write_pairs
 
 KINDS = ("train", "cached", "search")
 MODELS = ("FacebookAI/xlm-roberta-large", "google/mt5-large")
-PEER, COMPILED = "sentence-transformers", "hybrid, compiled"
+COMPILED = "hybrid, compiled"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -120,26 +120,6 @@ def training_part(
         )
         return rates({side: case for side, case in found.items() if case.values}, about, label), notes
     return [], notes
-
-
-def rates(found: dict[str, Case], about: dict, label: str) -> list[Case]:
-    """Return pairs/s, useful tokens/s and MFU of each side, ours held against the peer.
-
-    Args:
-        found: pairs/s of each side.
-        about: what our side told of the pairs, which are the same on both sides: tokens and operations without
-            padding, and operations per second that the device could do.
-        label: which model and batch.
-    """
-    cases = []
-    for side, case in found.items():
-        against = PEER if side != PEER and PEER in found else None
-        tokens = [value * about["tokens_per_pair"] for value in case.values]
-        used = [value * about["operations_per_pair"] / about["peak"] * 100 for value in case.values]
-        for unit, values in (("pairs/s", case.values), ("tokens/s", tokens), ("% MFU", used)):
-            beside = f"{against}, {label}, {unit}" if against and unit.endswith("/s") else None
-            cases.append(Case(f"{side}, {label}, {unit}", unit, values, case.memory_gb, beside))
-    return cases
 
 
 def search_part(given: Namespace) -> tuple[list[Case], list[str]]:

@@ -142,6 +142,7 @@ def _recipe(given: Namespace, folder: Path, items: int) -> Path:
         text = RECIPE.format(pairs=simulated(inside, items, 2), cache=inside, model=given.model)
         recipe.write_text(text, encoding="utf-8")
         in_a_process("data_ours.py", "build", recipe)
+        first_step(recipe)  # the first run, which makes MLflow's store too
     return recipe
 
 

@@ -74,6 +74,7 @@ def main(given: dict) -> dict:
             loss, ids = value, [data.train[0].item_name(item) for item in batch.rows[:, 1].tolist()]
         last = now
     pairs = given["batch"] * given["steps"] / accelerator.num_processes
+    first = gather_objects((loss, ids))
     return {
         "world": accelerator.num_processes,
         "seconds": median(seconds[1:] or seconds),
@@ -81,8 +82,8 @@ def main(given: dict) -> dict:
         "tokens_per_pair": sum(tokens) / pairs,
         "operations_per_pair": operations / pairs,
         "peak": peak_flops(accelerator.device, config.training.precision),
-        "first_loss": loss,
-        "ids": ids,
+        "first_loss": sum(loss for loss, _ in first) / len(first),
+        "ids": [name for _, names in first for name in names],
     }
 
 

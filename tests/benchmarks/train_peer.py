@@ -53,13 +53,14 @@ def load(given: dict) -> SentenceTransformer:
 
 
 def main(given: dict) -> dict:
-    """Train on the pairs in the file's order."""
+    """Train on the pairs, or those with `ids`."""
     with open(given["pairs"], encoding="utf-8") as lines:
         pairs = [json.loads(line) for line in lines]
     world = int(os.environ.get("WORLD_SIZE", 1))
     model = load(given)
     if given.get("ids"):
-        return {"first_loss": loss_of(model, pairs, given["ids"])}
+        by_id = {pair["id"]: pair for pair in pairs}
+        pairs = [by_id[name] for name in given["ids"]]
     count = given["steps"] * given["batch"]
     rows = Dataset.from_dict({name: [pair[name] for pair in pairs[:count]] for name in ("query", "passage")})
     settings = SentenceTransformerTrainingArguments(
@@ -85,28 +86,19 @@ def main(given: dict) -> dict:
         loss = CachedMultipleNegativesRankingLoss(model, 50.0, mini_batch_size=chunk, gather_across_devices=many)
     else:
         loss = MultipleNegativesRankingLoss(model, 50.0, gather_across_devices=many)
-    clock = Clock()
+    clock, losses = Clock(), []
+    loss.register_forward_hook(lambda *passed: losses.append(passed[-1].item()))
     trainer = SentenceTransformerTrainer(model, settings, train_dataset=rows, loss=loss, callbacks=[clock])
     trainer.train()
-    memory = [None] * world
+    ranks = [(losses[0], memory_gb())] * world
     if many:
-        torch.distributed.all_gather_object(memory, memory_gb())
+        torch.distributed.all_gather_object(ranks, ranks[0])
     return {
         "world": trainer.accelerator.num_processes,
         "seconds": median(clock.seconds[1:] or clock.seconds),
-        "memory_gb": sum(memory) if many else memory_gb(),
+        "memory_gb": sum(memory for _, memory in ranks),
+        "first_loss": sum(loss for loss, _ in ranks) / world,
     }
-
-
-def loss_of(model: SentenceTransformer, pairs: list[dict], ids: list[str]) -> float:
-    """Return the loss of one batch of these pairs, in fp32."""
-    by_id = {pair["id"]: pair for pair in pairs}
-    chosen = [by_id[name] for name in ids]
-    features = [
-        {key: value.to(model.device) for key, value in model.tokenize(texts).items() if hasattr(value, "to")}
-        for texts in ([PROMPTS[side] + pair[side] for pair in chosen] for side in ("query", "passage"))
-    ]
-    return MultipleNegativesRankingLoss(model, 50.0)(features, None).item()
 
 
 if __name__ == "__main__":

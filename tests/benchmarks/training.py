@@ -10,7 +10,8 @@ from pathlib import Path
 from hybrid.runtime.errors import InputError
 from tests.benchmarks.suite import Case, OutOfMemory, data_folder, report, worker
 
-SIDES = {"hybrid": "train_ours.py", "sentence-transformers": "train_peer.py"}
+PEER = "sentence-transformers"
+SIDES = {"hybrid": "train_ours.py", PEER: "train_peer.py"}
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -38,7 +39,7 @@ def run(given: Namespace, cached: bool = False) -> None:
             "steps": given.steps,
             "precision": given.precision,
         } | ({"cache_tokens": given.cache_tokens} if cached else {})
-        note = same_loss(work | {"batch": min(batch, 64)})
+        notes = [same_loss(work | {"batch": min(batch, 64)}, processes) for processes in given.processes]
         cases = [
             case
             for processes in given.processes
@@ -46,17 +47,38 @@ def run(given: Namespace, cached: bool = False) -> None:
             for case in both_sides(work, processes, embeddings, given.repeats)
         ]
     work = f"batch {batch}, {given.length} tokens at the most, {given.precision}, dropout 0, AdamW, clipping 1"
-    report(cases, [work, note], given)
+    report(cases, [work, *notes], given)
 
 
 def both_sides(work: dict, processes: int, embeddings: str, repeats: int) -> list[Case]:
-    """Measure ours and the peer's in turn; the ratio is of pairs/s."""
-    where = f"{processes} process{'es' if processes > 1 else ''}, embeddings {embeddings}"
+    """Measure ours and the peer's in turn."""
     task = work | {"model": work["model"] | {"freeze_embeddings": embeddings == "frozen"}}
-    cases, _ = in_turn({f"{side}, {where}": (script, task) for side, script in SIDES.items()}, processes, repeats)
-    ours, theirs = cases.values()
-    ours.against = theirs.name
-    return [ours, theirs]
+    found, told = in_turn({side: (script, task) for side, script in SIDES.items()}, processes, repeats)
+    return rates(found, told["hybrid"], f"{_processes(processes)}, embeddings {embeddings}")
+
+
+def _processes(count: int) -> str:
+    return f"{count} process{'es' if count > 1 else ''}"
+
+
+def rates(found: dict[str, Case], about: dict, label: str) -> list[Case]:
+    """Return pairs/s, useful tokens/s and MFU of each side, ours held against the peer.
+
+    Args:
+        found: pairs/s of each side.
+        about: what our side told of the pairs, which are the same on both sides: tokens and operations without
+            padding, and operations per second that the device could do.
+        label: which model and batch.
+    """
+    cases = []
+    for side, case in found.items():
+        against = PEER if side != PEER and PEER in found else None
+        tokens = [value * about["tokens_per_pair"] for value in case.values]
+        used = [value * about["operations_per_pair"] / about["peak"] * 100 for value in case.values]
+        for unit, values in (("pairs/s", case.values), ("tokens/s", tokens), ("% MFU", used)):
+            beside = f"{against}, {label}, {unit}" if against and unit.endswith("/s") else None
+            cases.append(Case(f"{side}, {label}, {unit}", unit, values, case.memory_gb, beside))
+    return cases
 
 
 def in_turn(jobs: dict[str, tuple[str, dict]], processes: int, repeats: int) -> tuple[dict[str, Case], dict[str, dict]]:
@@ -80,14 +102,18 @@ def in_turn(jobs: dict[str, tuple[str, dict]], processes: int, repeats: int) -> 
     return cases, told
 
 
-def same_loss(work: dict) -> str:
-    """Say how far both losses of one batch are apart in fp32; raises AssertionError above 1e-4."""
+def same_loss(work: dict, processes: int = 1) -> str:
+    """Say how far both losses of one batch, as each side trains with it, are apart in fp32; raises AssertionError above
+    1e-4."""
     task = work | {"precision": "fp32", "steps": 1}
-    ours = worker(SIDES["hybrid"], task)
-    other = worker(SIDES["sentence-transformers"], task | {"ids": ours["ids"]})
+    ours = worker(SIDES["hybrid"], task, processes)
+    other = worker(SIDES[PEER], task | {"ids": ours["ids"]}, processes)
     difference = abs(ours["first_loss"] - other["first_loss"])
     assert difference < 1e-4, (ours["first_loss"], other["first_loss"])
-    return f"loss of one batch of {task['batch']}, fp32: {ours['first_loss']:.6f} on both sides to {difference:.1e}"
+    which = (
+        f"{'cached ' if task.get('cache_tokens') else ''}loss of one batch of {task['batch']}, {_processes(processes)}"
+    )
+    return f"{which}, fp32: {ours['first_loss']:.6f} on both sides to {difference:.1e}"
 
 
 def write_pairs(folder: Path, count: int) -> Path:

@@ -7,6 +7,7 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
+from hybrid.data import joining
 from hybrid.data.assembly import Assembler, WorkerAssembler
 from hybrid.data.collate import Collator
 from hybrid.data.config import DataConfig, DatasetConfig
@@ -138,6 +139,16 @@ def test_groups_are_of_the_text_alone_over_languages_and_data_sets(tmp_path, two
     assert by_name["b2"] == by_name["b3"]  # one sentence answers both
     assert len(set.union(*by_name.values())) == len(by_name) - 1 == 5  # t1 of both data sets is one
     assert batch.passage_groups[: len(names)].tolist() == batch.query_groups.tolist()
+
+
+def test_a_second_start_reads_the_groups_of_all_data_sets_and_no_table_of_theirs(tmp_path, two, tokenizer, monkeypatch):
+    corpora, config = two
+    first = make(tmp_path, tokenizer, corpora, config).joint_group
+    monkeypatch.setattr(joining, "_joint_groups", None)
+    for corpus in corpora:
+        monkeypatch.setattr(corpus, "tables", None)
+    again = joining.joint_groups(corpora, config.cache)
+    assert [groups.tolist() for groups in again] == [groups.tolist() for groups in first]
 
 
 def test_hard_negatives_are_other_sentences_of_the_own_paragraph(tmp_path, two, tokenizer):
