@@ -18,7 +18,7 @@ from hybrid.runtime.files import atomic_file, write_json
 from hybrid.runtime.interruption import INTERRUPTED, leave, listen, run_to_end
 from hybrid.runtime.launch import start
 from hybrid.runtime.logs import bad_input_told, log
-from hybrid.runtime.processes import Interrupted, on_main, rank, world_size
+from hybrid.runtime.processes import Interrupted, barrier, on_main, rank, world_size
 from hybrid.runtime.tracking import Tracker
 from hybrid.sampling import HybridBatchSampler, Mixture, MixtureError, lanes_of
 from hybrid.training.ending import TrainingEnding
@@ -33,11 +33,13 @@ def train(config: Config) -> None:
     check_folder(config.folder, config.training.copies, config.resume, config.overwrite)
     settings = config.training
     accelerator = start(settings.precision, settings.seed, settings.deterministic, settings.stall_seconds)
-    benchmarks = Benchmarks(config.benchmark, config.folder / "results")
-    lanes_of(config.mixture, settings.global_batch, world_size())  # before any data is read
-    if config.benchmark.before and shards_weights(accelerator):
-        raise InputError("benchmark.before is set, but ZeRO-3 spreads the weights before training; use evaluate.py.")
     with TrainingEnding(config.folder, settings.stall_seconds) as ending:
+        benchmarks = Benchmarks(config.benchmark, config.folder / "results")
+        lanes_of(config.mixture, settings.global_batch, world_size())  # before any data is read
+        if config.benchmark.before and shards_weights(accelerator):
+            raise InputError(
+                "benchmark.before is set, but ZeRO-3 spreads the weights before training; use evaluate.py."
+            )
         data = load_corpora(config.data)
         sampler = make_sampler(config, data)
         encoder = make_encoder(config, data).to(accelerator.device)
@@ -58,8 +60,8 @@ def check(config: Config) -> bool:
 
     settings = config.training
     accelerator = start(settings.precision, settings.seed, stall_seconds=settings.stall_seconds)
-    config = replace(config, model=checked_model(config.model, config.check_gradients))
     with Ending("the same command checks anew", settings.stall_seconds):
+        config = replace(config, model=checked_model(config.model, config.check_gradients))
         data = load_corpora(config.data)
         sampler = make_sampler(config, data)
         encoder = make_encoder(config, data)
@@ -139,6 +141,7 @@ def run(config: Config, data, sampler: HybridBatchSampler, encoder, benchmarks: 
 
     tracker, settings = ending.tracker, {key: str(value) for key, value in flat(config).items()}
     collator = make_collator(config, data, encoder)
+    barrier()  # A rank that was asked to stop while another built the token store meets it here.
     engine = Engine(encoder, config.objective, config.training, accelerator)
     hooks = Hooks(
         evaluate=benchmarks.development(data.dev, config.data, config.training.keep_best) if data.dev else None,
@@ -184,7 +187,7 @@ def finish(config: Config, data, before: dict[str, float], after: dict[str, floa
     for file in sorted((folder / "results").rglob("*")):
         if file.name in ("scores.json", "per_query.parquet") or file.suffix == ".png":
             tracker.artifact(file, str(file.parent.relative_to(folder)))
-    mark_finished(folder, {"before": before, "after": after})
+    mark_finished(folder, {"before": before, "after": after}, checkpoints=config.training.checkpoint_every > 0)
     if after:
         note = f"\n{config.benchmark.note}\n" if config.benchmark.note else ""
         text = f"{before_and_after(before, after)}\n{note}"

@@ -173,6 +173,27 @@ def test_the_best_weights_on_the_development_split_are_kept_and_training_stops_e
     assert done[-1] < 20
     assert scores[-1] <= max(scores[:-1])
     assert "items, languages" in output
+    kept = json.loads((folder / "runs" / "early" / "results" / "dev" / "dev" / "scores.json").read_text())
+    # What is written of the development split is of the encoder that is kept, not of the last that was scored.
+    assert kept["settings"]["multilingual"]["measures"]["map"]["mean"] == pytest.approx(max(scores), abs=1e-4)
+
+
+def test_what_fails_in_scoring_costs_no_step_and_a_finished_run_without_checkpoint_every_leaves_none(folder, whole):
+    place = folder / "runs" / "scored"
+    place.mkdir(parents=True)
+    (place / "results").write_text("in the way")
+    flags = ["--training.name", "scored", "--benchmark.before", "false", "--resume"]
+    failed = command(folder, *flags)
+    assert failed.returncode != 0
+    assert "step 6/6" in failed.stdout
+    (place / "results").unlink()
+    output = run(folder, *flags)
+    assert "resumed at step 6" in output
+    assert "step 6/6" not in output
+    assert (place / "finished.json").exists()
+    assert not (place / "checkpoints").exists()
+    first, second = weights(folder, "whole"), weights(folder, "scored")
+    assert all(torch.equal(first[name], second[name]) for name in first)
 
 
 def test_a_finished_run_is_neither_repeated_nor_overwritten_unasked(folder, whole):

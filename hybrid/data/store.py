@@ -19,6 +19,7 @@ from hybrid.data.corpus import ParallelCorpus
 from hybrid.data.texts import Texts
 from hybrid.runtime.errors import InputError
 from hybrid.runtime.files import digest
+from hybrid.runtime.interruption import ignore_in_worker
 from hybrid.runtime.logs import progress
 
 IDS, ENDS, TOKENIZER = "tokens.int32", "tokens.ends.npy", "tokenizer.json"
@@ -158,6 +159,7 @@ def _mapped(path: Path) -> np.ndarray:
 
 def _worker(folder: str, texts: str, *numbers: str) -> None:
     """Run as a process: say each part that is done, and wait for nothing."""
+    ignore_in_worker()
     for number in tokenise_parts(Path(folder), Texts(Path(texts)), *map(int, numbers)):
         print(number, flush=True)
 

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hybrid.runtime.errors import InputError
+from hybrid.runtime.files import read_json
 from hybrid.runtime.processes import gather_objects, is_main
+from hybrid.runtime.tracking import SENT
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ def run_targets(place: str, uri: str | None, folder: str | Path) -> list[Target]
 def _run_targets(place: str, uri: str | None, folder: Path) -> list[Target]:
     run = find_run(place, uri)
     here = Path(run.data.tags.get("folder", "nowhere"))
-    models = model_folders(here)
+    models = model_folders(here) if _of_run(here, run.info.run_id) else []
     if not models:
         client, run_id = client_of(uri), run.info.run_id
         for item in client.list_artifacts(run_id):
@@ -100,14 +102,20 @@ def _run_targets(place: str, uri: str | None, folder: Path) -> list[Target]:
         models = model_folders(folder / run_id)
     if not models:
         raise InputError(
-            f"--mlflow_run: run {place} has no model: neither in its folder ({here}) nor among its artifacts; give the "
-            "model's directory with --model."
+            f"--mlflow_run: run {place} has no model: neither in its folder ({here}"
+            f"{'' if _of_run(here, run.info.run_id) else ', where another run has taken its place'}) nor among its "
+            "artifacts; give the model's directory with --model."
         )
     step = int(run.data.params.get("training.steps", 0))
     name = run.info.run_name
     if len(models) == 1:
         return [Target(str(models[0]), run.info.run_id, name, step)]
     return [Target(str(path), run.info.run_id, name, step, f"{path.name}/") for path in models]
+
+
+def _of_run(folder: Path, run_id: str) -> bool:
+    """Return whether what lies in a run's folder is still that run's: another may have taken its place."""
+    return not (folder / SENT).exists() or read_json(folder / SENT)["run_id"] in (run_id, None)
 
 
 def model_folders(folder: Path) -> list[Path]:

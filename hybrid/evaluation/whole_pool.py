@@ -8,7 +8,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import chain, pairwise
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ from hybrid.evaluation.ranking import ahead, key_columns, key_scores, score_bloc
 from hybrid.evaluation.search import Matrix
 from hybrid.evaluation.task import ALL, Setting, in_setting
 from hybrid.evaluation.trec import RunWriter
-from hybrid.runtime.processes import gather_objects, rank, world_size
+from hybrid.runtime.processes import gather_objects, poll, rank, world_size
 
 # Scores of the queries of a block, whose rankings are written together, and of those that are ranked at once: the
 # kernel clears the pages of larger arrays anew each time, which took longer than all sorting.
@@ -134,7 +134,10 @@ def rank_pools(
 
     mine = range(len(starts))[rank() :: world_size()]
     with ThreadPoolExecutor(_threads()) as threads:
-        strips = list(chain.from_iterable(threads.map(work, mine)))
+        strips = []
+        for found in threads.map(work, mine):
+            strips += found
+            poll()
     strips = [part for share in gather_objects(strips) for part in share]
     joined = _join([part.entries for part in strips])
     order = np.lexsort((joined.rank, joined.pool, joined.query))

@@ -5,7 +5,7 @@ from typing import NoReturn
 from hybrid.runtime.errors import InputError
 from hybrid.runtime.files import disk_fault
 from hybrid.runtime.interruption import FAREWELL_SECONDS, INTERRUPTED, leave
-from hybrid.runtime.logs import ROOM, log
+from hybrid.runtime.logs import ROOM, log, say
 from hybrid.runtime.processes import Interrupted, barrier, no_boundaries, rank, stop_reason, world_size
 from hybrid.runtime.tracking import Tracker
 from hybrid.runtime.watchdog import Watchdog
@@ -49,7 +49,7 @@ class Ending:
             # A rank has gone while the others were still saving.
             error = raised
         if self.watchdog and isinstance(error, RuntimeError) and not disk_fault(error):
-            print(f"rank {rank()}: {type(error).__name__}: {str(error).splitlines()[0]}", flush=True)
+            say(f"rank {rank()}: {type(error).__name__}: {str(error).splitlines()[0]}")
             self.watchdog.await_verdict()
             if not self.watchdog.first("told"):
                 # Another rank has ended with bad input, which is what the user has to see.
@@ -84,7 +84,7 @@ class Ending:
     def _tell(self, fault: str) -> None:
         """Print why the job ends, from the one rank that knows it first: no other may know it, or say that one died."""
         if self.watchdog is None or self.watchdog.first("told"):
-            print(f"error: {fault}", flush=True)
+            say(f"error: {fault}")
         self._unwatch()
 
     def _stop(self) -> NoReturn:

@@ -4,7 +4,8 @@ import sys
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from typing import TextIO
 
 from hybrid.runtime.errors import InputError
 from hybrid.runtime.files import disk_fault
@@ -14,13 +15,19 @@ from hybrid.runtime.processes import is_main, poll
 def log(message: str) -> None:
     """Print one message on the main rank, at once."""
     if is_main():
-        print(message, flush=True)
+        say(message)
 
 
 def warn(message: str) -> None:
     """Print one warning on the main rank, on standard error, at once."""
     if is_main():
-        print(f"warning: {message}", file=sys.stderr, flush=True)
+        say(f"warning: {message}", sys.stderr)
+
+
+def say(message: str, stream: TextIO | None = None) -> None:
+    """Print one message from this rank; where its file's disk is full the job goes on without it."""
+    with suppress(OSError):
+        print(message, file=stream or sys.stdout, flush=True)
 
 
 ROOM = "make room there or name another place, and give the command again."
@@ -44,7 +51,7 @@ def bad_input_told(*also: type[Exception]) -> Iterator[None]:
         if not (fault := disk_fault(error)):
             raise
         if not getattr(error, "told", False):
-            print(f"error: {fault}; {ROOM}", flush=True)
+            say(f"error: {fault}; {ROOM}")
         sys.exit(2)
 
 

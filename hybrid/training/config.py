@@ -85,7 +85,8 @@ class TrainingConfig:
     patience: int = 0
     """Stop after this many evaluations without a better `keep_best` score; 0 never stops early."""
     checkpoint_every: int = 0
-    """Steps between two checkpoints; 0 writes one only when the job is asked to stop."""
+    """Steps between two checkpoints; 0 writes one when the job is asked to stop, and one at the end, which goes once
+    the scores are there."""
     keep_last: int = 2
     """Number of newest checkpoints that are kept; with `keep_best`, that of the best score is written and kept too."""
     checkpoint_copy: str | None = None

@@ -11,7 +11,7 @@ from hybrid.runtime.files import write_json
 from hybrid.runtime.logs import warn
 from hybrid.runtime.processes import gather_objects, is_main, on_main
 
-FINISHED, INTERRUPTED = "finished.json", "interrupted.json"
+FINISHED, INTERRUPTED, CHECKPOINTS = "finished.json", "interrupted.json", "checkpoints"
 
 _WITHOUT_EFFECT = (
     *("resume", "overwrite", "tracking.", "benchmark.", "data.cache", "data.dev", "training.name", "training.output"),
@@ -19,7 +19,7 @@ _WITHOUT_EFFECT = (
 )
 """What may change in a continued run without other steps."""
 _IN_USE = "another job is training there; wait for its end, or give another --training.name."
-_claims: dict[Path, IO] = {}
+_claims: dict[Path, IO | None] = {}
 """Locks of the folders that this process writes to; they end with it and its workers."""
 
 
@@ -85,8 +85,9 @@ def _claim(folder: Path) -> bool:
     """Lock a folder for as long as this process lives; False where another one has it."""
     if folder in _claims:
         return True
-    file = open(_lock(folder), "a", encoding="utf-8")  # noqa: SIM115
+    file = None
     try:
+        file = open(_lock(folder), "a", encoding="utf-8")  # noqa: SIM115
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         file.close()
@@ -113,9 +114,16 @@ def _in_use(folder: Path) -> bool:
     return False
 
 
-def mark_finished(folder: Path, summary: dict) -> None:
-    """Note that the run in a folder is complete, with its last figures; every rank calls it."""
-    on_main(lambda: write_json(folder / FINISHED, summary))
+def mark_finished(folder: Path, summary: dict, checkpoints: bool) -> None:
+    """Note that the run in a folder is complete, with its last figures, and remove its checkpoints unless they are
+    wanted; every rank calls it."""
+
+    def mark() -> None:
+        write_json(folder / FINISHED, summary)
+        if not checkpoints:
+            shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+
+    on_main(mark)
 
 
 def mark_interrupted(folder: Path, step: int, reason: str) -> None:

@@ -19,7 +19,7 @@ from hybrid.training.config import TrainingConfig
 from hybrid.training.elastic import load_any_states
 from hybrid.training.engine import Engine
 from hybrid.training.flops import costs, peak_flops
-from hybrid.training.folder import check_changes, other_scores
+from hybrid.training.folder import CHECKPOINTS, check_changes, other_scores
 from hybrid.training.meter import Meter, line
 from hybrid.training.not_finite import stop_with_batch
 from hybrid.training.realised import Realised
@@ -78,7 +78,7 @@ class Loop:
     ):
         self.config, self.engine, self.hooks = config, engine, hooks
         self.realised, self.folder, self.tracker = realised, folder, tracker
-        self.checkpoints = folder / "checkpoints"
+        self.checkpoints = folder / CHECKPOINTS
         self.copier = Copier(config.copies, config.keep_last) if config.copies else None
         self.progress = Progress()
         self.saved = (0, 0)
@@ -200,13 +200,17 @@ class Loop:
         after it.
         """
         self.engine.close()
-        earlier = self.progress.best is not None and self.progress.best_step != self.progress.step
+        done, device = self.progress, self.engine.accelerator.device
+        earlier = done.best is not None and done.best_step != done.step
         sharded = shards_weights(self.engine.accelerator)
         if sharded:
             load_whole_models()
-        if earlier or sharded:
-            return load().to(self.engine.accelerator.device)
-        return self.engine.module.encoder
+        encoder = load().to(device) if earlier or sharded else self.engine.module.encoder
+        if earlier:
+            # The files of the development split are those of a later evaluation.
+            log(f"the best encoder, of step {done.best_step}, is kept; its development scores are written anew")
+            self.hooks.evaluate(encoder, done.best_step)
+        return encoder
 
     def _keep(self) -> None:
         if self.hooks.keep:
@@ -253,8 +257,10 @@ class Loop:
                 f"training.keep_best = {config.keep_best}: the development split has no such score{hint}; set it right "
                 "and give --resume, nothing trained is lost."
             )
-        done.evaluated = done.step
-        return bool(config.keep_best) and self._no_better(scores)
+        # No boundary between what is written and what is known of it: an evaluation is not done again.
+        with no_boundaries():
+            done.evaluated = done.step
+            return bool(config.keep_best) and self._no_better(scores)
 
     def _no_better(self, scores: Scores) -> bool:
         """Keep the weights if their score is the best so far; returns whether to stop early."""
@@ -284,4 +290,5 @@ class Loop:
         config, done = self.config, self.progress
         best = bool(config.keep_best) and done.best_step == done.step
         end = done.stopped or done.step == config.steps
-        return bool(config.checkpoint_every) and (done.step % config.checkpoint_every == 0 or best or end)
+        # At the end always: what fails in saving or scoring then costs no step.
+        return end or (bool(config.checkpoint_every) and (done.step % config.checkpoint_every == 0 or best))

@@ -1,6 +1,6 @@
 """What training the token embeddings costs a step: frozen, with a dense gradient, with rows, in turn in one run.
 
-python tests/benchmarks/embeddings.py MODEL [PAIRS] [CHUNK_TOKENS] [STEPS] [CACHE_TOKENS]
+python -m tests.benchmarks.embeddings MODEL [PAIRS] [CHUNK_TOKENS] [STEPS] [CACHE_TOKENS]
 
 Times are of the process (CPU seconds), so that other jobs on the machine do not count; on a GPU they are seconds.
 """

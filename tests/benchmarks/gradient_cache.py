@@ -1,6 +1,6 @@
 """Cost of the gradient cache against plain training, in one run, step by step in turn.
 
-python tests/benchmarks/gradient_cache.py MODEL [PAIRS] [CHUNK_TOKENS] [STEPS]
+python -m tests.benchmarks.gradient_cache MODEL [PAIRS] [CHUNK_TOKENS] [STEPS]
 
 Times are of the process (CPU seconds), so that other jobs on the machine do not count; on a GPU they are seconds.
 """

@@ -204,3 +204,16 @@ def test_a_slow_tokenizer_is_refused(toy, tmp_path):
 def _fail(folder: Path) -> None:
     (folder / "part").write_text("x")
     raise RuntimeError("half-way")
+
+
+def test_a_signal_to_all_processes_ends_none_that_tokenises():
+    code = """
+import os, signal
+from hybrid.data import store
+store.Texts = print
+store.tokenise_parts = lambda *_: (os.kill(os.getpid(), signal.SIGUSR1), os.kill(os.getpid(), signal.SIGINT), [7])[2]
+store._worker("folder", "texts", "1")
+"""
+    process = Popen([sys.executable, "-c", code], cwd=ROOT, stdout=PIPE, text=True)
+    assert process.communicate(timeout=60)[0].splitlines()[-1] == "7"
+    assert process.returncode == 0

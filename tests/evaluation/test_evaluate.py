@@ -168,6 +168,17 @@ def test_a_run_that_is_unknown_or_has_no_model_is_refused(run, tmp_path, monkeyp
     assert message in capsys.readouterr().out
 
 
+def test_the_models_in_the_folder_of_a_run_that_another_has_replaced_are_not_taken_for_its_own(
+    run, tmp_path, monkeypatch, capsys
+):
+    _, run_id, rest = run
+    (tmp_path / "models" / "tracking.json").write_text(json.dumps({"run_id": "another", "offset": 0}))
+    monkeypatch.setattr(sys, "argv", ["evaluate.py", "--mlflow_run", run_id, *rest])
+    with pytest.raises(SystemExit, match="2"):
+        evaluate.main()
+    assert "where another run has taken its place" in capsys.readouterr().out
+
+
 def test_an_evaluation_that_fails_ends_its_run_as_failed(run, tmp_path, monkeypatch):
     client, _, rest = run
     monkeypatch.setattr(sys, "argv", ["evaluate.py", "--model", str(tmp_path / "two"), *rest])

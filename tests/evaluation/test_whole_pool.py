@@ -148,6 +148,15 @@ def test_no_run_depth_writes_no_runs_and_the_same_scores(scored, collection, tie
     assert json.loads((folder / "scores.json").read_text())["settings"] == again["settings"]
 
 
+def test_ranking_gets_on_with_each_block_of_queries(collection, tied_embeddings, tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr(whole_pool, "poll", lambda: calls.append(1))
+    monkeypatch.setattr(whole_pool, "_BLOCK_BYTES", 8 * len(collection.documents))
+    monkeypatch.setattr(whole_pool, "_FEWEST_QUERIES", 1)
+    score(loaded_task(TASK, collection), *tied_embeddings, tmp_path, 0, {})
+    assert len(calls) == len(collection.queries)
+
+
 def test_documents_read_in_blocks_give_the_same_scores_as_documents_held_in_memory(
     scored, collection, tied_embeddings, tmp_path_factory, monkeypatch
 ):
