@@ -8,10 +8,8 @@ from hybrid.runtime.interruption import FAREWELL_SECONDS, INTERRUPTED, leave
 from hybrid.runtime.logs import ROOM, log, say
 from hybrid.runtime.processes import Interrupted, barrier, no_boundaries, rank, stop_reason, world_size
 from hybrid.runtime.tracking import Tracker
-from hybrid.runtime.watchdog import Watchdog
+from hybrid.runtime.watchdog import BAD_INPUT, Watchdog
 
-BAD_INPUT = 2
-"""Exit status."""
 STALL_SECONDS = 3600.0
 """Of a job that has no recipe: the training of a large index tells of no progress."""
 
@@ -85,7 +83,7 @@ class Ending:
         """Print why the job ends, from the one rank that knows it first: no other may know it, or say that one died."""
         if self.watchdog is None or self.watchdog.first("told"):
             say(f"error: {fault}")
-        self._unwatch()
+        self._unwatch(told=True)
 
     def _stop(self) -> NoReturn:
         """End this process with its own status."""
@@ -96,6 +94,6 @@ class Ending:
         self._unwatch()
         leave(INTERRUPTED)
 
-    def _unwatch(self) -> None:
+    def _unwatch(self, told: bool = False) -> None:
         if self.watchdog:
-            self.watchdog.close()
+            self.watchdog.close(told)

@@ -17,11 +17,15 @@ from pathlib import Path
 
 LOST = 76
 """Exit status of a rank that stops because another one died or hangs."""
+BAD_INPUT = 2
+"""Exit status of a rank that stops because of bad input or a full disk, its own or another one's."""
 BEAT_SECONDS = 1.0
 SILENT_SECONDS = 60.0
 """A rank that lets this pass without a sign has died, or its process stands still."""
 DEAD_SECONDS = 5.0
 """The same once a collective call has failed. A process of the same machine is seen to be gone at once."""
+TOLD_SECONDS = 20.0
+"""Once a rank has told why it ends, time for the others to end by themselves: NCCL on another machine would wait."""
 RANKS_A_BEAT = 64
 """Of more ranks, beats are as much rarer, so that the store's work stays the same."""
 
@@ -47,6 +51,8 @@ class _Place:
     ticks: int = 0
     """Progress between two places, of this rank alone."""
     ended: bool = False
+    told: bool = False
+    """Ended with a sentence about bad input or a full disk."""
 
 
 _place = _Place()
@@ -84,6 +90,7 @@ class Watchdog:
         self.seen: list[dict] = [{} for _ in self.keys]
         self.alive, self.moved = [now] * world_size, [now] * world_size
         self.gone: set[int] = set()
+        self.told_at: float | None = None
         self.tell()
         self.closed = threading.Event()
         self.thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
@@ -104,12 +111,12 @@ class Watchdog:
         except Exception:
             return True
 
-    def close(self) -> None:
-        """Stop watching, and tell the others that this rank's end is no accident."""
+    def close(self, told: bool = False) -> None:
+        """Stop watching, and tell the others that this rank's end is no accident; `told` ends them too."""
         watching = self.thread.is_alive()
         self.closed.set()
         self.thread.join()
-        _place.ended = True
+        _place.ended, _place.told = True, told
         if watching:
             self._quietly(self.tell)
 
@@ -129,6 +136,8 @@ class Watchdog:
             now = time.monotonic()
             if fault := self._fault(now):
                 self._end(*fault)
+            if self.told_at and now - self.told_at > TOLD_SECONDS:
+                self._leave(BAD_INPUT)
             self.last = now
 
     def _exchange(self) -> None:
@@ -144,6 +153,8 @@ class Watchdog:
             if suspended or any(new[key] != old.get(key) for key in ("passed", "ticks")):
                 self.moved[rank] = now
             self.seen[rank] = new
+        if self.told_at is None and any(place.get("told") for place in self.seen):
+            self.told_at = now
 
     def _fault(self, now: float) -> tuple[list[int], str] | None:
         if silent := self._silent(now):
@@ -190,11 +201,14 @@ class Watchdog:
         else:
             # The one that tells goes first: it would find this rank dead, and say so.
             time.sleep(max(DEAD_SECONDS, 2 * self.every))
+        self._leave(LOST)
+
+    def _leave(self, status: int) -> None:
         # Another thread: a farewell that waits must not keep this process.
         thread = threading.Thread(target=self.farewell, daemon=True)
         thread.start()
         thread.join(10)
-        os._exit(LOST)
+        os._exit(status)
 
     @staticmethod
     def _quietly(action: Callable[[], None]) -> bool:

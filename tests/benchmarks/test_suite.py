@@ -76,14 +76,14 @@ def test_exponents_of_powers_are_found_with_and_without_a_constant_part():
 
 def test_growth_in_parts_concludes_from_all_points_of_a_series(tmp_path):
     def part(value: float) -> None:
-        found = [Case(f"sampler, ranks {point}", "s", [value * point], value) for point in (1, 32, 1024)]
+        found = [Case(f"sampler, 32 rows each, ranks {point}", "s", [value * point], value) for point in (1, 32, 1024)]
         report(found, [], call(tmp_path), growth.exponents)
 
     for value in (1.0, 3.0):
         part(value)
     conclusions = json.loads((tmp_path / "one.json").read_text())["conclusions"]
     assert conclusions == [
-        "sampler, ranks: time grows with power 1.00 (what is above the first point's with 1.00); "
+        "sampler, 32 rows each, ranks: time grows with power 1.00 (what is above the first point's with 1.00); "
         "memory grows with power 0.00"
     ]
-    assert growth.exponents([Case("sampler, ranks 1", "s", [1.0])]) == []
+    assert growth.exponents([Case("sampler, 32 rows each, ranks 1", "s", [1.0])]) == []

@@ -1,8 +1,10 @@
-"""Started by accelerate: bad input on the ranks that are given, while the others wait for them."""
+"""Bad input on the ranks that are given, while the others wait for them, or `hang` as NCCL does."""
 
 import sys
+import time
 from pathlib import Path
 
+from hybrid.runtime import watchdog
 from hybrid.runtime.errors import InputError
 from hybrid.runtime.interruption import run_to_end
 from hybrid.runtime.launch import start
@@ -17,6 +19,9 @@ def main() -> None:
         with TrainingEnding(Path(sys.argv[1]), 60.0):
             if str(rank()) in sys.argv[2:]:
                 raise InputError("the disk of this node is full")
+            if "hang" in sys.argv:
+                watchdog.TOLD_SECONDS = 1.0
+                time.sleep(1e6)
             barrier()
 
 

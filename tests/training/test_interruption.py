@@ -154,3 +154,22 @@ def test_bad_input_is_told_once_whichever_ranks_meet_it_and_no_rank_is_called_de
     assert "died" not in output
     assert 2 in statuses(output)
     assert -6 not in statuses(output)
+
+
+def test_a_rank_of_another_machine_does_not_wait_for_one_that_has_told_why_it_ends(tmp_path):
+    # Two processes without a launcher: that of one machine does not look after those of another.
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = str(free.getsockname()[1])
+    ranks = []
+    for rank in "01":
+        place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": port}
+        command = [sys.executable, str(Path(__file__).parent / "run_told.py"), str(tmp_path), "1", "hang"]
+        variables = environment(ACCELERATE_USE_CPU="true", **place) | {"PYTHONPATH": str(ROOT)}
+        ranks.append(subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, text=True))
+    try:
+        assert [rank.wait(PATIENCE) for rank in ranks] == [2, 2]
+    finally:
+        for rank in ranks:
+            rank.kill()
+    assert [rank.stdout.read().count("error: the disk of this node is full") for rank in ranks] == [0, 1]
