@@ -1,10 +1,10 @@
 """The folder of a run: never mixed with another run's, never overwritten unasked."""
 
 import fcntl
+import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import IO
 
 from hybrid.runtime.errors import InputError
 from hybrid.runtime.files import write_json
@@ -19,8 +19,8 @@ _WITHOUT_EFFECT = (
 )
 """What may change in a continued run without other steps."""
 _IN_USE = "another job is training there; wait for its end, or give another --training.name."
-_claims: dict[Path, IO | None] = {}
-"""Locks of the folders that this process writes to; they end with it and its workers."""
+_claims: dict[Path, int] = {}
+"""File descriptors of the locks of the folders that this process writes to; they end with it and its workers."""
 
 
 def check_folder(folder: Path, copies: Path | None, resume: bool, overwrite: bool) -> None:
@@ -85,19 +85,18 @@ def _claim(folder: Path) -> bool:
     """Lock a folder for as long as this process lives; False where another one has it."""
     if folder in _claims:
         return True
-    file = None
     try:
-        file = open(_lock(folder), "a", encoding="utf-8")  # noqa: SIM115
+        file = os.open(_lock(folder), os.O_RDWR | os.O_CREAT, 0o666)
+        _claims[folder] = file
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        file.close()
+        os.close(_claims.pop(folder))
         return False
     except OSError as error:
         warn(
             f"{folder}: cannot be locked ({error.strerror}), so nothing keeps another job of this name from writing "
             "there at the same time."
         )
-    _claims[folder] = file
     return True
 
 
