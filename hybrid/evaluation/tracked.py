@@ -91,9 +91,11 @@ def run_targets(place: str, uri: str | None, folder: str | Path) -> list[Target]
 def _run_targets(place: str, uri: str | None, folder: Path) -> list[Target]:
     run = find_run(place, uri)
     here = Path(run.data.tags.get("folder", "nowhere"))
-    models = model_folders(here) if _of_run(here, run.info.run_id) else []
+    run_id = run.info.run_id
+    own = _of_run(here, run_id)
+    models = model_folders(here) if own else []
     if not models:
-        client, run_id = client_of(uri), run.info.run_id
+        client = client_of(uri)
         for item in client.list_artifacts(run_id):
             if item.is_dir and any(
                 inner.path.endswith("/config.json") for inner in client.list_artifacts(run_id, item.path)
@@ -103,14 +105,14 @@ def _run_targets(place: str, uri: str | None, folder: Path) -> list[Target]:
     if not models:
         raise InputError(
             f"--mlflow_run: run {place} has no model: neither in its folder ({here}"
-            f"{'' if _of_run(here, run.info.run_id) else ', where another run has taken its place'}) nor among its "
+            f"{'' if own else ', where another run has taken its place'}) nor among its "
             "artifacts; give the model's directory with --model."
         )
     step = int(run.data.params.get("training.steps", 0))
     name = run.info.run_name
     if len(models) == 1:
-        return [Target(str(models[0]), run.info.run_id, name, step)]
-    return [Target(str(path), run.info.run_id, name, step, f"{path.name}/") for path in models]
+        return [Target(str(models[0]), run_id, name, step)]
+    return [Target(str(path), run_id, name, step, f"{path.name}/") for path in models]
 
 
 def _of_run(folder: Path, run_id: str) -> bool:
