@@ -88,11 +88,11 @@ def make_encoder(config: Config, data):
         texts = (text for corpus in data.train for text in corpus.texts)
         tokenizer = train_tokenizer(texts, scratch.vocabulary, config.data.passage_max_length)
     encoder = load_encoder(config.model, tokenizer)
-    for key in ("query_max_length", "passage_max_length"):
-        if encoder.max_length and getattr(config.data, key) > encoder.max_length:
+    for key, length in config.data.lengths().items():
+        if encoder.max_length and length > encoder.max_length:
             raise InputError(
-                f"data.{key} is {getattr(config.data, key)}, but the encoder has positions for {encoder.max_length} "
-                "tokens; set it to that or less."
+                f"{key} is {length}, but the encoder has positions for {encoder.max_length} tokens; set it to that or "
+                "less."
             )
     return encoder
 
@@ -162,7 +162,7 @@ def run(config: Config, data, sampler: HybridBatchSampler, encoder, benchmarks: 
 
 def save(config: Config, encoder, data, state) -> None:
     """Write the model directory, with its card, which has no scores yet."""
-    text, length = card(config, data, {}), config.data.passage_max_length
+    text, length = card(config, data, {}), max(config.data.lengths().values())
     on_main(lambda: save_encoder(encoder, config.folder / "model", text, length, state))
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from hybrid.data.cache import counted
 from hybrid.data.config import DataConfig
 from hybrid.data.corpus import ParallelCorpus, Tables
-from hybrid.data.joining import articles_of, blocks_of, conflicts, groups_of, key_of
+from hybrid.data.joining import articles_of, blocks_of, conflicts, groups_of, key_of, pools_of
 from hybrid.data.records import Row
 from hybrid.data.report import Report
 from hybrid.data.sentences import sentence_of, split_sentences
@@ -77,24 +77,33 @@ class Builder:
         self.pool, self.pools = array("i"), {}
         self.named, self.item_text = bytearray(), array("i")
         self.files: list[tuple[int, str]] = []
+        self.unused = 0
+        """Rows whose own negatives are not taken."""
 
     def add(self, rows: Iterable[Row], file: str) -> None:
         """Take the rows of one file."""
         self.files.append((len(self.rows["item"]), file))
         for row in counted(rows):
-            self._add(row)
+            try:
+                self._add(row)
+            except UnicodeEncodeError:
+                self.report.note("half a character (a lone surrogate)", f"{file}, id {ascii(row.id)[1:-1]}")
 
     def _add(self, row: Row) -> None:
+        # Texts and the id before any table: a row whose text cannot be written leaves no trace in them.
+        answer, pool = self._answer(row)
+        query = self.texts.add(row.query)
+        row.id.encode()
+        self.unused += bool(row.negatives) and self.config.negatives != "given"
         item = self.items(row.id)
         if item == len(self.named):
             self.named.append(row.named)
             self.item_text.append(self.ids.add(row.id))
-        answer, pool = self._answer(row)
         values = (
             item,
             self.languages(row.query_language),
             self.languages(row.passage_language),
-            self.texts.add(row.query),
+            query,
             answer,
             *pool,
             self.articles(row.article) if row.article else -1,
@@ -164,7 +173,9 @@ class Builder:
         item = number[rows["item"]]
         keys = np.array(list(self.candidates.numbers), np.int32).reshape(-1, 2)
         queries = np.unique(key_of(item, rows["query_language"]), return_index=True)[1]
-        passages = np.unique(key_of(item, rows["passage_language"]), return_index=True)[1]
+        passage_keys = key_of(item, rows["passage_language"])
+        passages = np.unique(passage_keys, return_index=True)[1]
+        pools = pools_of(passage_keys, rows["pool_start"], rows["pool_stop"], np.array(self.pool, np.int32))
         edges = np.array(self.group_edges, np.int64).reshape(-1, 2)
         groups, candidate_groups = groups_of(item, rows["answer"], number[edges[:, 0]], edges[:, 1], len(keys))
         return Tables(
@@ -174,9 +185,9 @@ class Builder:
             named=np.frombuffer(bytes(self.named), np.uint8).astype(bool)[item_order],
             query_text=rows["query"][queries].astype(np.int32),
             answer=rows["answer"][passages].astype(np.int32),
-            pool_start=rows["pool_start"][passages],
-            pool_stop=rows["pool_stop"][passages],
-            pool=np.array(self.pool, np.int32),
+            pool_start=pools.start,
+            pool_stop=pools.stop,
+            pool=pools.candidates,
             candidate_sentence=keys[:, 0],
             candidate_passage=keys[:, 1],
             candidate_start=np.array(self.candidates.starts, np.int32),

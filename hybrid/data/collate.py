@@ -12,9 +12,9 @@ from hybrid.data.assembly import assembler, tokenised
 from hybrid.data.batch import Batch
 from hybrid.data.codeswitch import CodeSwitch
 from hybrid.data.config import DataConfig
-from hybrid.data.corpus import ParallelCorpus
+from hybrid.data.corpus import ParallelCorpus, ragged_range
 from hybrid.data.joining import joint_groups
-from hybrid.data.store import TokenStore, ragged_range
+from hybrid.data.store import TokenStore
 from hybrid.runtime.errors import InputError
 from hybrid.runtime.ragged import Ragged
 from hybrid.sampling.keyed import hash64, key

@@ -13,6 +13,7 @@ from hybrid.data.squad import BAD_ANSWERS, UNANSWERABLE, answers_of, find_answer
 from hybrid.runtime.errors import InputError, nearest
 
 FIELDS = ("query", "passage", "query_lang", "passage_lang", "lang", "negatives", "id", "group", "article", "answers")
+SPLITS = ("train", "validation", "valid", "dev", "test")  # with which the hub's names of files begin
 TABLES = {".parquet": "parquet", ".arrow": "arrow", ".jsonl": "json", ".csv": "csv"}  # endings, builders of `datasets`
 
 
@@ -49,6 +50,9 @@ class Columns:
                 return report.note(f"no {side}", place)
             if self.languages and code not in self.languages:
                 return report.note(f"language {code} is not among those taken", place, bad=False)
+        negatives = _negatives(found["negatives"])
+        if negatives is None:
+            return report.note("negatives that are not texts", place)
         start, answer = None, ""
         if _tell_places(found["answers"]):
             if (answers := answers_of(found["answers"])) is None:
@@ -68,13 +72,14 @@ class Columns:
             answer=answer,
             article=_text(found["article"]),
             group=_text(found["group"]),
-            negatives=_negatives(found["negatives"]),
+            negatives=negatives,
             named=name not in (None, ""),
         )
 
     def _value(self, values: Mapping[str, Any], field: str) -> Any:
         name = self.names[field]
-        return name[1:] if name.startswith("=") else values.get(name)
+        value = name[1:] if name.startswith("=") else values.get(name)
+        return None if value != value else value  # pandas writes NaN for what is missing
 
 
 def pair_rows(path: str, language: str | None, columns: Columns, report: Report) -> Iterator[Row]:
@@ -127,6 +132,17 @@ def _open_table(config: DatasetConfig, paths: list[str], place: str) -> Iterable
     builder = TABLES.get(os.path.splitext(paths[0])[1])
     if not builder:
         raise InputError(f"{place}.files = {paths[0]}: expected a folder of save_to_disk, or {', '.join(TABLES)}.")
+    if config.split != DatasetConfig.split:
+        raise InputError(
+            f"{place}.split is {config.split!r}, but {paths[0]} is a file, which has no splits; name the files of the "
+            f"split in {place}.files, and leave split out."
+        )
+    splits = {split for path in paths for split in SPLITS if os.path.basename(path).startswith(split)} - {"valid"}
+    if isinstance(config.files, str) and len(splits) > 1:
+        raise InputError(
+            f"{place}.files = {config.files}: stands for files of the splits {', '.join(sorted(splits))}; name those "
+            "of one, such as train-*.parquet, or list the files to take them all."
+        )
     return datasets.load_dataset(builder, data_files=paths, split="train", streaming=True)
 
 
@@ -139,12 +155,18 @@ def _check_header(header: list[str], columns: Columns, path: str) -> None:
             )
 
 
-def _negatives(value: Any) -> list[str]:
-    """Return negatives given as a list, as JSON in a TSV column, as one text, or not at all."""
+def _negatives(value: Any) -> list[str] | None:
+    """Return negatives given as a list, as JSON in a TSV column, as one text, or not at all; None where one is no text.
+
+    Empty ones are passed over.
+    """
     if isinstance(value, str):
         found = _listed(value)
         value = [value] if found is None else found
-    return [text for text in value or [] if isinstance(text, str) and text.strip()]
+    value = [] if value is None else value
+    if not isinstance(value, list) or any(text is not None and not isinstance(text, str) for text in value):
+        return None
+    return [text for text in value if text and text.strip()]
 
 
 def _listed(text: str) -> list | None:

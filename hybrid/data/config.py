@@ -30,9 +30,9 @@ class DatasetConfig:
     hub: str | None = None
     """Format hub: id of a data set on the hub, in place of `files`."""
     subset: str | None = None
-    """Format hub: configuration name of the data set."""
+    """Format hub: configuration name of a hub data set."""
     split: str = "train"
-    """Format hub: split of the data set."""
+    """Format hub: split of a hub data set, or of a folder of save_to_disk; single files have none."""
     revision: str | None = None
     """Format hub: commit or tag; unset takes the newest, which can change under your feet."""
     columns: dict[str, str] = field(default_factory=dict)
@@ -76,6 +76,10 @@ class DatasetConfig:
             raise InputError(f"{place}.files is not set; give the files of the data set.")
         if self.hub and self.format != "hub":
             raise InputError(f"{place}.hub is set with format {self.format!r}; set {place}.format to hub.")
+        if not self.hub and (self.subset or self.revision):
+            raise InputError(
+                f"{place}.subset and .revision belong to data sets of the hub; remove them, or set {place}.hub."
+            )
         if self.format == "trec" and not (self.queries and self.qrels):
             raise InputError(f"{place} has format 'trec', which needs queries and qrels beside files; set them.")
         if self.format != "trec" and (self.queries or self.qrels):
@@ -144,7 +148,8 @@ class DataConfig:
     passage: Literal["paragraph", "sentence_in_paragraph"] = "sentence_in_paragraph"
     """What is encoded as a passage: the paragraph, or the answer's sentence and then its paragraph (LAReQA)."""
     negatives: Literal["sentences", "given"] = "sentences"
-    """Origin of hard negatives: other sentences of the same paragraph, or the file's own negatives."""
+    """Origin of hard negatives: other sentences of the same paragraph, or the file's own negatives; those of all rows
+    with the same id and passage language count as one row's."""
     hard_negatives: int = 0
     """Hard negatives per row, drawn anew each step; a row that has fewer takes those that it has."""
     negative_language: Literal["passage", "query"] = "passage"
@@ -187,6 +192,11 @@ class DataConfig:
                 "data.negatives is 'sentences', but data.passage is 'paragraph', where sentences are no passages; set "
                 "data.passage to sentence_in_paragraph, data.negatives to given, or data.hard_negatives to 0."
             )
+        if self.negatives == "given" and not self.hard_negatives:
+            raise InputError(
+                "data.negatives is 'given', but data.hard_negatives is 0, so none would be used; set "
+                "data.hard_negatives to 1 or more, or remove data.negatives."
+            )
         if self.negative_language == "query" and (self.negatives == "given" or not self.hard_negatives):
             raise InputError(
                 "data.negative_language is 'query', which belongs to hard negatives that are sentences; set "
@@ -195,3 +205,9 @@ class DataConfig:
         for key in ("query_max_length", "passage_max_length"):
             if getattr(self, key) < 4:
                 raise InputError(f"data.{key} is {getattr(self, key)}; give at least 4 tokens.")
+
+    def lengths(self) -> dict[str, int]:
+        """Return the most tokens that texts have, by the key that says so."""
+        found = {f"data.{key}": getattr(self, key) for key in ("query_max_length", "passage_max_length")}
+        own = {f"data.sets.{name}.max_length": entry.max_length for name, entry in self.sets.items()}
+        return found | {key: length for key, length in own.items() if length}

@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hybrid.data.records import Paragraph, Question
 from hybrid.data.texts import IDS, Texts
 from hybrid.runtime.files import digest, read_json, write_json
 
@@ -136,33 +135,15 @@ class ParallelCorpus:
         """Yield (items, language, rows of the P arrays) for every block and language."""
         return self._passage_layout.ranges()
 
-    def paragraphs(self) -> dict[str, list[Paragraph]]:
-        """Return each language's paragraphs, with their sentences and the items' questions (answers by sentence)."""
-        tables, found = self.tables, {}
-        by_passage = np.argsort(tables.candidate_passage, kind="stable")
-        passages = tables.candidate_passage[by_passage]
-        asked: dict[tuple[int, int], int] = {}
-        for items, language, rows in self.each_query():
-            asked |= {(item, language): row for item, row in zip(items.tolist(), rows.tolist(), strict=True)}
-        for items, language, rows in self.each_passage():
-            for item, answer in zip(items.tolist(), tables.answer[rows].tolist(), strict=True):
-                text = int(tables.candidate_passage[answer])
-                by_text = found.setdefault(self.languages[language], {})
-                if text not in by_text:
-                    own = by_passage[np.searchsorted(passages, text) : np.searchsorted(passages, text, side="right")]
-                    by_text[text] = self._paragraph(item, text, own[tables.candidate_sentence[own] >= 0].tolist())
-                if (item, language) in asked:
-                    start = int(tables.candidate_start[answer])
-                    query = self.texts[int(tables.query_text[asked[item, language]])]
-                    by_text[text].questions.append(Question(self.item_name(item), query, start, ""))
-        return {language: list(by_text.values()) for language, by_text in sorted(found.items())}
-
-    def _paragraph(self, item: int, text: int, candidates: list[int]) -> Paragraph:
-        context, tables = self.texts[text], self.tables
-        sizes = [len(self.texts[int(tables.candidate_sentence[candidate])]) for candidate in candidates]
-        starts = tables.candidate_start[candidates].tolist()
-        spans = sorted((start, start + size) for start, size in zip(starts, sizes, strict=True)) or [(0, len(context))]
-        return Paragraph(f"{self.name}-{int(self.tables.article[item])}", context, spans, [])
+    def with_negatives(self) -> float:
+        """Return the part of all passages that have a hard negative: a candidate in their pool that is no answer."""
+        tables, found = self.tables, 0
+        for items, _, rows in self.each_passage():
+            start, sizes = tables.pool_start[rows], tables.pool_stop[rows] - tables.pool_start[rows]
+            owner = np.repeat(np.arange(len(rows)), sizes)
+            candidate = tables.pool[ragged_range(start, sizes)]
+            found += len(np.unique(owner[tables.candidate_group[candidate] != self.groups[items][owner]]))
+        return found / len(tables.answer)
 
     def subset(self, keep: np.ndarray, counts: dict[str, int] | None = None) -> "ParallelCorpus":
         """Return the corpus of the items where bool [I] `keep` is true; texts and candidates stay as they are."""
@@ -256,3 +237,9 @@ def renumber(first: np.ndarray, n: int) -> np.ndarray:
     number = np.empty(n, np.int64)
     number[np.argsort(rest, kind="stable")] = np.arange(n)
     return number
+
+
+def ragged_range(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Return the ranges start, start + 1, ... of the given lengths, end to end."""
+    first = np.cumsum(lengths) - lengths
+    return np.repeat(starts - first, lengths) + np.arange(lengths.sum())

@@ -28,6 +28,10 @@ def resolve(files: Files, place: str) -> dict[str | None, list[str]]:
         return {None: _expand_all(paths, place)}
     found: dict[str | None, list[str]] = {}
     for path in paths:
+        if "{language}" not in path:
+            raise InputError(
+                f"{place} = {path}: has no {{language}}, unlike others of the list; write {{en: PATH}} for all of them."
+            )
         for language, name in _by_language(path, place):
             found.setdefault(language, []).append(name)
     return dict(sorted(found.items()))

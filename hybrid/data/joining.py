@@ -5,13 +5,14 @@ I items, C candidates, R rows. A row names an item, the language and text of its
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from hybrid.data.cache import FORM, built_once, cache_folder
-from hybrid.data.corpus import Block, ParallelCorpus, renumber
+from hybrid.data.corpus import Block, ParallelCorpus, ragged_range, renumber
 from hybrid.runtime.files import digest
 
 MANY = 1 << 16  # more languages than there are
@@ -43,6 +44,30 @@ def blocks_of(rows: dict[str, np.ndarray], n_items: int, n_languages: int) -> tu
     return blocks, np.argsort(number.ravel(), kind="stable")
 
 
+class Pools(NamedTuple):
+    """Hard negatives: the ranges of each passage in one array of candidates."""
+
+    start: np.ndarray
+    stop: np.ndarray
+    candidates: np.ndarray
+
+
+def pools_of(key_R: np.ndarray, start_R: np.ndarray, stop_R: np.ndarray, pool: np.ndarray) -> Pools:
+    """Return the pool of each key, rising; rows of one key that have different ones share all that is in them."""
+    _, first, number_R = np.unique(key_R, return_index=True, return_inverse=True)
+    start, stop = start_R[first], stop_R[first]
+    several = np.zeros(len(first), bool)
+    several[number_R[(start_R != start[number_R]) | (stop_R != stop[number_R])]] = True
+    rows = np.flatnonzero(several[number_R])
+    sizes = stop_R[rows] - start_R[rows]
+    found = np.stack([np.repeat(number_R[rows], sizes), pool[ragged_range(start_R[rows], sizes)]])
+    owner, candidate = np.unique(found, axis=1)
+    stops = len(pool) + np.cumsum(np.bincount(owner, minlength=len(first)))
+    start[several] = np.concatenate([[len(pool)], stops[:-1]])[several]
+    stop[several] = stops[several]
+    return Pools(start, stop, np.concatenate([pool, candidate.astype(pool.dtype)]))
+
+
 def groups_of(
     item_R: np.ndarray, answer_R: np.ndarray, group_item: np.ndarray, group_name: np.ndarray, n_candidates: int
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -57,7 +82,7 @@ def groups_of(
     """
     n_items = int(item_R.max()) + 1
     ends = np.concatenate([n_items + answer_R, n_items + n_candidates + group_name])
-    label = _components(np.concatenate([item_R, group_item]), ends, n_items + n_candidates)
+    label = components(np.concatenate([item_R, group_item]), ends, n_items + n_candidates)
     number = renumber(label[:n_items], int(label.max()) + 1)
     return number[label[:n_items]], number[label[n_items : n_items + n_candidates]]
 
@@ -69,7 +94,7 @@ def articles_of(item_R: np.ndarray, article_R: np.ndarray, passage_R: np.ndarray
     first_title = n_items + int(passage_R.max()) + 1
     starts = np.concatenate([item_R, item_R[titled]])
     ends = np.concatenate([n_items + passage_R, first_title + article_R[titled]])
-    label = _components(starts, ends, first_title)
+    label = components(starts, ends, first_title)
     return np.unique(label[:n_items], return_inverse=True)[1].astype(np.int32)
 
 
@@ -101,7 +126,7 @@ def _joint_groups(corpora: Sequence[ParallelCorpus]) -> list[np.ndarray]:
     groups = [corpus.tables.candidate_group + start for corpus, start in zip(corpora, first, strict=True)]
     names = np.concatenate([_candidate_digests(corpus) for corpus in corpora])
     number = np.unique(names, axis=0, return_inverse=True)[1].ravel()
-    label = _components(np.concatenate(groups), sum(sizes) + number, sum(sizes))
+    label = components(np.concatenate(groups), sum(sizes) + number, sum(sizes))
     return np.split(label[: sum(sizes)].astype(np.int64), first[1:])
 
 
@@ -112,7 +137,7 @@ def _candidate_digests(corpus: ParallelCorpus) -> np.ndarray:
     return np.concatenate([sentences, digests[tables.candidate_passage]], axis=1)
 
 
-def _components(starts: np.ndarray, ends: np.ndarray, at_least: int) -> np.ndarray:
+def components(starts: np.ndarray, ends: np.ndarray, at_least: int) -> np.ndarray:
     """Return the connected component of each node of an undirected graph, of `at_least` so many nodes."""
     n = max(at_least, int(ends.max()) + 1)
     graph = coo_array((np.ones(len(starts), np.int8), (starts, ends)), shape=(n, n))

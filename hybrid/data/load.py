@@ -22,7 +22,7 @@ from hybrid.runtime.logs import log, warn
 
 SUMMARY = "summary.json"
 LARGE_GROUP, LARGE_SHARE = 50, 0.1  # items of a group, and their part of all, from which on a warning tells
-RULES = 3  # of what is read, left out and held out; raised like FORM, which token stores go by too
+RULES = 4  # of what is read, left out and held out; raised like FORM, which token stores go by too
 
 
 @dataclass
@@ -47,10 +47,24 @@ def load_corpora(config: DataConfig) -> TrainingData:
     summary = read_json(folder / SUMMARY)
     for line in summary["warnings"]:
         warn(line)
+    if config.hard_negatives:
+        _tell_negatives(summary["with_negatives"])
     for line in summary["lines"]:
         log(line)
     train, dev = ([ParallelCorpus.load(folder / name) for name in summary[side]] for side in ("train", "dev"))
     return TrainingData(train, dev, summary["counts"])
+
+
+def _tell_negatives(shares: dict[str, float]) -> None:
+    """Tell the part of each data set's passages that have hard negatives; raises InputError if none at all has."""
+    if not any(shares.values()):
+        raise InputError(
+            f"data.hard_negatives is set, but no passage of {', '.join(shares) or 'these data sets'} has any: "
+            "data.negatives 'sentences' takes other sentences where the answer's place is known, 'given' the negatives "
+            "of the files; set it to what the files have, or data.hard_negatives to 0."
+        )
+    for name, share in shares.items():
+        (log if share else warn)(f"data: {share:.1%} of the passages of {name} have hard negatives")
 
 
 class _Build:
@@ -74,6 +88,11 @@ class _Build:
             builder.add(content, file)
         corpus = replace(builder.finish(name, expected_languages(entry, place)), unlabelled=entry.unlabelled)
         self.warnings += report.lines()
+        if builder.unused and name in self.config.sets:
+            self.warnings.append(
+                f"{place}: {builder.unused} rows have negatives, which are not used; set data.negatives to given and "
+                "data.hard_negatives to 1 or more to train with them."
+            )
         self.counts |= {f"rows/{name}/{cause}": count for cause, count in report.counts.items()}
         return corpus
 
@@ -178,8 +197,11 @@ def _build(folder: Path, config: DataConfig) -> None:
         dev.append(build.save(corpus, "dev", place))
     for corpus in train.values():
         build.warn_of_groups(corpus)
+    asked = [name for name, entry in config.sets.items() if entry.has_questions]
+    shares = {name: train[name].with_negatives() for name in asked}
     train = [build.save(corpus, "train", f"data.sets.{name}") for name, corpus in train.items()]
     summary = {"train": train, "dev": dev, "counts": build.counts, "warnings": build.warnings, "lines": build.lines}
+    summary["with_negatives"] = shares
     write_json(folder / SUMMARY, summary)
 
 

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 from hybrid.data.columns import Columns, pair_rows, table_rows
 from hybrid.data.config import DatasetConfig, Files
@@ -30,6 +31,8 @@ def manifest(config: DatasetConfig, place: str) -> list[tuple[str, int, int]]:
     """Return path, size and time of change (nanoseconds) of each file of a data set."""
     found = [path for files in (config.files, config.queries) for path in _flat(files, place)]
     paths = [*found, *(expand(path) for path in (config.qrels, config.documents) if path)]
+    # A folder of save_to_disk keeps its own time when it is written over.
+    paths = [str(name) for path in paths for name in (sorted(Path(path).rglob("*")) if os.path.isdir(path) else [path])]
     try:
         states = [(path, os.stat(path)) for path in paths]
     except OSError as error:

@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 from tokenizers import __version__ as tokenizers_version
 
 from hybrid.data.cache import FORM, built_once, cache_folder, cores, get_on
-from hybrid.data.corpus import ParallelCorpus
+from hybrid.data.corpus import ParallelCorpus, ragged_range
 from hybrid.data.texts import Texts
 from hybrid.runtime.errors import InputError
 from hybrid.runtime.files import digest
@@ -74,12 +74,6 @@ def plain_tokenizer(tokenizer) -> str:
             "not run; save it with a tokenizer.json."
         )
     return json.dumps(json.loads(tokenizer.backend_tokenizer.to_str()) | {"truncation": None, "padding": None})
-
-
-def ragged_range(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """Return the ranges start, start + 1, ... of the given lengths, end to end."""
-    first = np.cumsum(lengths) - lengths
-    return np.repeat(starts - first, lengths) + np.arange(lengths.sum())
 
 
 def _build(folder: Path, texts: Texts, name: str, tokenizer: str) -> None:

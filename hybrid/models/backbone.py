@@ -136,13 +136,19 @@ def _fused(backbone: nn.Module) -> nn.Module:
 def _factory(architecture, config: ModelConfig):
     """Return the auto class for an architecture and its arguments.
 
-    T5's family loads as its encoder alone. BERT's would add a pooler that is random and gets no gradient.
+    T5's family loads as its encoder alone. BERT's would add a pooler that is random and gets no gradient, which DDP
+    takes for an error. Old architectures, such as MPNet, know only the eager attention.
     """
     from transformers import AutoModel, AutoModelForTextEncoding
 
     known = type(architecture) in AutoModelForTextEncoding._model_mapping
     factory = AutoModelForTextEncoding if known else AutoModel
     arguments = {"attn_implementation": implementation(architecture, config)}
-    if known and "add_pooling_layer" in signature(factory._model_mapping[type(architecture)].__init__).parameters:
-        arguments["add_pooling_layer"] = False
+    # AutoModel has classes for more than text encoders, MPNet's among them; remote code has one in neither.
+    classes = factory._model_mapping.get(type(architecture), ())
+    for one in classes if isinstance(classes, tuple) else (classes,):
+        if "add_pooling_layer" in signature(one.__init__).parameters:
+            arguments["add_pooling_layer"] = False
+        if config.attention == "auto" and not one._supports_sdpa:
+            arguments["attn_implementation"] = "eager"
     return factory, arguments

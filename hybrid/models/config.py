@@ -76,7 +76,8 @@ class ModelConfig:
     attention: Literal["auto", "packed", "sdpa", "eager"] = "auto"
     """packed: no padding is computed, by torch's variable-length kernel (XLM-R's and BERT's family on CUDA, in bf16,
     without dropout of attention). sdpa, eager: transformers' own, on chunks of like length. auto: packed where that
-    can be; two matrix products in bf16 on a CPU, where sdpa takes 2.4 times as long; else sdpa."""
+    can be; two matrix products in bf16 on a CPU, where sdpa takes 2.4 times as long; else sdpa, or
+    eager where the backbone has no other."""
     trust_remote_code: bool = False
     """Run code that comes with a hub model. Read it first."""
     allow_pickle: bool = False

@@ -149,13 +149,19 @@ def check_changes(before: dict[str, str], now: dict[str, str]) -> None:
     """
     keys = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
     told = {key: f"{key} was {before.get(key)} and is {now.get(key)}" for key in keys}
-    if other := [told[key] for key in keys if key.startswith(_OTHER_WEIGHTS)]:
+    if other := [told[key] for key in keys if key.startswith(_OTHER_WEIGHTS) or _other_encoder(key, before, now)]:
         raise InputError(
             f"--resume: {'; '.join(other)}, and the checkpoint's weights do not fit that; set it back, or start "
             "another run with --training.name."
         )
     if some := [told[key] for key in keys if not key.startswith(_WITHOUT_EFFECT)]:
         warn(f"the run goes on with other settings than it began: {'; '.join(some)}.")
+
+
+def _other_encoder(key: str, before: dict[str, str], now: dict[str, str]) -> bool:
+    """Whether a run would go on under another encoder's name; a directory that was moved keeps its last part."""
+    one, other = (str(settings.get(key)) for settings in (before, now))
+    return key == "model.revision" or (key == "model.name" and Path(one).name != Path(other).name)
 
 
 def other_scores(before: dict[str, str], now: dict[str, str]) -> bool:

@@ -81,7 +81,8 @@ def test_a_given_negative_never_becomes_the_answer_in_another_language(tmp_path,
     path = write(tmp_path / "rows.jsonl", "\n".join(map(json.dumps, rows)))
     settings = CodeSwitchConfig(sentences=True, probability=1.0, languages=languages)
     sets = {"own": DatasetConfig(format="pairs", files=path)}
-    config = make_config(tmp_path, {}, sets=sets, codeswitch=settings, negatives="given", passage="paragraph")
+    more = {"negatives": "given", "hard_negatives": 1, "passage": "paragraph"}
+    config = make_config(tmp_path, {}, sets=sets, codeswitch=settings, **more)
     switch = CodeSwitch(config, load_corpora(config).train)
     right, wrong = passages["en"]
     assert switched(right, switch.replacements(0, 0, "passage", "en", right, 5)) == passages["de"][0]

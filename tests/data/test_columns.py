@@ -1,6 +1,7 @@
 """Pairs with named columns, TREC's form and tables of `datasets`."""
 
 import json
+import os
 
 import pytest
 
@@ -21,6 +22,9 @@ def load(tmp_path, config: DatasetConfig, **settings):
     return load_corpora(DataConfig(**{"sets": {"p": config}, "cache": str(tmp_path / "cache")} | settings))
 
 
+GIVEN = {"negatives": "given", "hard_negatives": 1}
+
+
 def jsonl(tmp_path, rows=PAIRS) -> str:
     return write(tmp_path / "pairs.jsonl.gz", "\n".join(json.dumps(row) for row in rows))
 
@@ -39,7 +43,7 @@ def test_cross_lingual_pairs_have_languages_of_their_own_on_each_side(tmp_path):
 
 def test_given_negatives_are_the_pool_of_their_row_and_join_groups_of_answers(tmp_path):
     rows = [*PAIRS, {"query": "Elle ?", "passage": "Elle.", "lang": "fr"}]
-    corpus = load(tmp_path, DatasetConfig(format="pairs", files=jsonl(tmp_path, rows)), negatives="given").train[0]
+    corpus = load(tmp_path, DatasetConfig(format="pairs", files=jsonl(tmp_path, rows)), **GIVEN).train[0]
     tables, names = corpus.tables, names_of(corpus)
     row = names.index(f"{tmp_path}/pairs.jsonl.gz, line 4")
     place = next(int(rows[items.tolist().index(row)]) for items, _, rows in corpus.each_passage() if row in items)
@@ -53,7 +57,7 @@ def test_tsv_columns_can_be_renamed_and_constant(tmp_path):
     path = write(tmp_path / "a.tsv", 'q\tp\tn\tgroup\nWhat?\tThis.\t["No."]\tg\nWho?\tShe.\t\tg\n')
     columns = {"query": "q", "passage": "p", "negatives": "n", "lang": "=en"}
     config = DatasetConfig(format="pairs", files=path, columns=columns)
-    corpus = load(tmp_path, config, negatives="given").train[0]
+    corpus = load(tmp_path, config, **GIVEN).train[0]
     assert corpus.languages == ("en",)
     assert len(corpus) == 2
     assert len(set(corpus.groups.tolist())) == 1  # the file says that they are one group
@@ -80,11 +84,11 @@ def test_broken_pairs_are_one_sentence_with_file_and_line(tmp_path, content, mes
 
 @pytest.mark.parametrize("given", ["[1] see the note", "[1]", "[No.", '["[1] see the note"]', "[]"])
 def test_a_negative_that_begins_with_a_bracket_is_a_text(tmp_path, given):
-    path = write(tmp_path / "a.tsv", f"query\tpassage\tnegatives\nWhat?\tThis.\t{given}\n")
+    path = write(tmp_path / "a.tsv", f"query\tpassage\tnegatives\nWhat?\tThis.\t{given}\nWho?\tShe.\tHe.\n")
     config = DatasetConfig(format="pairs", files={"en": path})
-    corpus = load(tmp_path, config, negatives="given").train[0]
+    corpus = load(tmp_path, config, **GIVEN).train[0]
     expected = {"[]": []}.get(given, ["[1] see the note" if "see" in given else given])
-    assert [corpus.texts[text] for text in corpus.tables.candidate_passage[corpus.tables.pool]] == expected
+    assert [corpus.texts[text] for text in corpus.tables.candidate_passage[corpus.tables.pool]] == [*expected, "He."]
 
 
 @pytest.mark.parametrize(
@@ -122,7 +126,7 @@ def test_trec_files_join_by_query_and_document(tmp_path):
     qrels = write(tmp_path / "qrels", "1 0 a 1\n1 0 b 0\n1 0 c 2\n2 0 b 1\n")
     files = {side: str(tmp_path / side / "{language}.tsv") for side in "qd"}
     config = DatasetConfig(format="trec", queries=files["q"], files=files["d"], qrels=qrels)
-    data = load(tmp_path, config, negatives="given")
+    data = load(tmp_path, config, **GIVEN)
     corpus = data.train[0]
     assert {name: len(block.languages) for block in corpus.blocks for name in names_of(corpus, range(*block[:2]))} == {
         "1 a": 2,
@@ -162,6 +166,53 @@ def test_local_tables_are_read_with_a_column_mapping(tmp_path, ending):
     answers = [corpus.texts[text] for text in corpus.tables.candidate_sentence[corpus.tables.answer]]
     assert answers == ["Tea is old.", "It is green."]
     assert data.counts["rows/p/unanswerable"] == 1
+
+
+def test_a_folder_that_is_saved_again_is_read_again(tmp_path):
+    datasets = pytest.importorskip("datasets")
+    config = DatasetConfig(format="hub", files=str(tmp_path / "rows"), columns={"lang": "=en"})
+    for passage in ("Tea is old.", "Tea is new."):
+        table = datasets.Dataset.from_dict({"query": ["What?"], "passage": [passage]})
+        datasets.DatasetDict(train=table).save_to_disk(tmp_path / "rows")
+        os.utime(tmp_path / "rows", (0, 0))
+        assert passage in list(load(tmp_path, config).train[0].texts)
+
+
+def test_settings_of_the_hub_and_splits_are_refused_where_files_have_none(tmp_path):
+    for name in ("train-0.parquet", "test-0.parquet"):
+        write(tmp_path / name, "")
+    files = str(tmp_path / "*.parquet")
+    for settings, message in (
+        ({"subset": "en"}, r"data.sets.p.subset and .revision belong to data sets of the hub"),
+        ({"split": "validation"}, r"data.sets.p.split is 'validation', but .* is a file"),
+        ({}, r"\*.parquet: stands for files of the splits test, train; name those of one"),
+    ):
+        with pytest.raises(InputError, match=message):
+            load(tmp_path, DatasetConfig(format="hub", files=files, **settings))
+
+
+def test_what_pandas_writes_for_missing_values_is_missing(tmp_path):
+    rows = [
+        {"query": f"{n}?", "passage": f"{n}.", "lang": "en", "id": float("nan"), "group": float("nan")} for n in "ab"
+    ]
+    corpus = load(tmp_path, DatasetConfig(format="pairs", files=jsonl(tmp_path, rows))).train[0]
+    assert len(corpus) == len(set(corpus.groups.tolist())) == 2
+    assert not corpus.tables.named.any()
+
+
+@pytest.mark.parametrize("field", ["query", "passage", "id"])
+def test_half_a_character_makes_a_bad_row_that_leaves_no_trace(tmp_path, field):
+    rows = [PAIRS[0], PAIRS[0] | {"id": "2", "passage": "Other."} | {field: "cut \ud83d"}, PAIRS[2] | {"id": "3"}]
+    data = load(tmp_path, DatasetConfig(format="pairs", files=jsonl(tmp_path, rows)))
+    assert data.counts["rows/p/half a character (a lone surrogate)"] == 1
+    assert names_of(data.train[0]) in (["1", "3"], ["3", "1"])
+
+
+def test_a_list_with_and_without_the_language_in_its_paths_is_refused(tmp_path):
+    paths = [write(tmp_path / "rows.en.jsonl", json.dumps(PAIRS[0])), jsonl(tmp_path)]
+    config = DatasetConfig(format="pairs", files=[str(tmp_path / "rows.{language}.jsonl"), paths[1]])
+    with pytest.raises(InputError, match=r"pairs.jsonl.gz: has no \{language\}, unlike others of the list"):
+        load(tmp_path, config)
 
 
 def test_a_table_that_cannot_be_opened_is_one_sentence(tmp_path):

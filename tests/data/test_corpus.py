@@ -110,26 +110,6 @@ def test_a_warm_start_does_not_read_the_corpus_and_a_changed_file_does(tmp_path,
         load_corpora(config)
 
 
-def test_paragraphs_give_back_what_was_read(toy):
-    paragraphs = toy.paragraphs()
-    assert sorted(paragraphs) == ["de", "en"]
-    english = {paragraph.context: paragraph for paragraph in paragraphs["en"]}
-    assert set(english) == {context for content in ARTICLES.values() for context, _ in content}
-    bridge = english[ARTICLES["Bridge"][1][0]]
-    assert [bridge.context[start:stop] for start, stop in bridge.sentences] == [
-        "Engineers chose steel.",
-        "Wood was too weak.",
-    ]
-    assert {question.id for question in bridge.questions} == {"b2", "b3"}
-
-
-def test_white_space_before_a_paragraph_moves_no_sentence(tmp_path):
-    corpus = make_corpus(tmp_path, {"en": {"A": [("\n  One is red. Two is blue. ", [("1", "Blue?", "blue")])]}})
-    paragraph = corpus.paragraphs()["en"][0]
-    assert [paragraph.context[start:stop] for start, stop in paragraph.sentences] == ["One is red.", "Two is blue."]
-    assert corpus.texts[corpus.tables.candidate_sentence[corpus.tables.answer[0]]] == "Two is blue."
-
-
 def test_settings_that_contradict_each_other_are_refused_by_key():
     sets = {"a": DatasetConfig(files={"en": "x"})}
     for settings, key in (

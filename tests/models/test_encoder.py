@@ -57,6 +57,16 @@ def test_embeddings_do_not_depend_on_how_texts_are_chunked(model_type):
     assert torch.allclose(whole.norm(dim=1), torch.ones(len(TEXTS)), atol=1e-6)
 
 
+@pytest.mark.parametrize("model_type", ["bert", "mpnet", "xmod", "roberta-prelayernorm"])
+def test_no_weight_is_left_without_a_gradient(model_type):
+    """A pooler that nobody asks for would end a job of several processes at its second step."""
+    more = {"languages": ["en_XX"], "default_language": "en_XX"} if model_type == "xmod" else {}
+    scratch = FromScratch(model_type=model_type, config=SHAPES["bert"] | more)
+    encoder = load_encoder(ModelConfig(from_scratch=scratch), word_tokenizer())
+    encoder(ragged(encoder, TEXTS)).sum().backward()
+    assert [name for name, weight in encoder.named_parameters() if weight.grad is None] == []
+
+
 def test_chunks_hold_every_text_once_and_keep_to_the_budget():
     lengths = torch.tensor([3, 50, 7, 7, 120, 1, 30])
     found = list(chunks(lengths, 64))

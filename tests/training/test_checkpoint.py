@@ -184,6 +184,15 @@ def test_a_setting_that_gives_other_weights_is_refused_by_name(key):
         check_changes(before, before | {key: "9"})
 
 
+def test_a_run_does_not_go_on_under_another_encoder_s_name_but_a_moved_directory_is_told(capsys):
+    before = {"model.name": "/old/multilingual-e5-base", "model.revision": "None"}
+    for other in ({"model.name": "/old/xlm-roberta-base"}, {"model.revision": "abc"}):
+        with pytest.raises(InputError, match="--resume: model"):
+            check_changes(before, before | other)
+    check_changes(before, before | {"model.name": "/new/multilingual-e5-base/"})
+    assert "model.name was /old/" in capsys.readouterr().err
+
+
 def test_copies_of_another_run_are_refused_and_go_with_overwrite(tmp_path, engine):
     run, copies = tmp_path / "run", tmp_path / "copies" / "run"
     save(copies, engine, 5000)
