@@ -94,6 +94,7 @@ class Loop:
         config, done = self.config, self.progress
         encoder, accelerator = self.engine.module.encoder, self.engine.accelerator
         work = costs(encoder.backbone, encoder.projection and encoder.projection.out_features)
+        barrier()  # ranks that share a machine measure it at once, as they will use it
         meter = Meter(work, peak_flops(accelerator.device, config.precision), config.steps - done.step)
         batches = iter(batches)
         if self.random:

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 from hybrid.config import Config, read_config
+from hybrid.data.cache import cores
 from hybrid.runtime.errors import InputError
 from hybrid.runtime.tracking import JOURNAL
 from hybrid.sampling import MixtureError
@@ -64,7 +65,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    rates = measure(device, config.training.precision, options.bandwidth * 1e9)
+    rates = measure(device, config.training.precision, options.bandwidth * 1e9, world)
     for line in [*report(config, world, lengths, parts, rates), *distance(parts, rates, run)]:
         print(line)
     for line in slower_precision(device, config.training.precision):
@@ -129,9 +130,19 @@ def mean_lengths(config: Config, run: LastRun | None) -> Lengths:
     return Lengths(max(1, round(data.query_max_length * part)), max(1, round(data.passage_max_length * part)))
 
 
-def measure(device: torch.device, precision: str, link: float) -> Rates:
-    """Measure matrix products (a GPU's are the data sheet's) and memory, with this process's threads."""
-    return Rates(peak_flops(device, precision), memory_rate(device), link)
+def measure(device: torch.device, precision: str, link: float, world: int) -> Rates:
+    """Measure matrix products (a GPU's are the data sheet's) and memory, of one of `world` ranks.
+
+    Ranks on a CPU share it: several get equal parts of what all its cores do together.
+    """
+    if device.type == "cuda" or world == 1:
+        return Rates(peak_flops(device, precision), memory_rate(device), link)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(cores())
+    try:
+        return Rates(peak_flops(device, precision) / world, memory_rate(device) / world, link)
+    finally:
+        torch.set_num_threads(threads)
 
 
 def memory_rate(device: torch.device, size: int = 2**26) -> float:

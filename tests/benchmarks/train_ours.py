@@ -74,7 +74,7 @@ def main(given: dict) -> dict:
             loss, ids = value, [data.train[0].item_name(item) for item in batch.rows[:, 1].tolist()]
         last = now
     pairs = given["batch"] * given["steps"] / accelerator.num_processes
-    first = gather_objects((loss, ids))
+    first = gather_objects((loss, ids))  # ranks measure the peak at once, right after it
     return {
         "world": accelerator.num_processes,
         "seconds": median(seconds[1:] or seconds),

@@ -95,7 +95,7 @@ def journal(folder, *flags: str) -> None:
 
 def test_the_last_rates_of_the_journal_are_held_against_the_bound(tmp_path, monkeypatch, capsys):
     journal(tmp_path / "run")
-    monkeypatch.setattr(roofline, "measure", lambda device, precision, link: Rates(1e9, 1e9, link))
+    monkeypatch.setattr(roofline, "measure", lambda device, precision, link, world: Rates(1e9, 1e9, link))
     monkeypatch.setattr(roofline, "measured_flops", lambda device, dtype: 2e9 if dtype == torch.float32 else 1e9)
     assert roofline.main([*TINY, "--run", str(tmp_path / "run")]) == 0
     printed = capsys.readouterr().out
@@ -156,8 +156,18 @@ def test_the_slower_precision_is_warned_of(monkeypatch):
 
 
 def test_rates_are_measured_in_seconds_and_positive():
-    rates = roofline.measure(torch.device("cpu"), "fp32", 1e9)
+    rates = roofline.measure(torch.device("cpu"), "fp32", 1e9, 1)
     assert min(rates.operations, rates.memory) > 1e8
+
+
+def test_ranks_on_a_cpu_share_what_all_its_cores_do(monkeypatch):
+    threads, seen = torch.get_num_threads(), []
+    monkeypatch.setattr(roofline, "cores", lambda: 3)
+    monkeypatch.setattr(roofline, "peak_flops", lambda *_: seen.append(torch.get_num_threads()) or 8e9)
+    monkeypatch.setattr(roofline, "memory_rate", lambda _: 2e9)
+    assert roofline.measure(torch.device("cpu"), "fp32", 1e9, 4) == Rates(2e9, 0.5e9, 1e9)
+    assert seen == [3]
+    assert torch.get_num_threads() == threads
 
 
 def test_mean_lengths_share_the_runs_tokens_as_the_limits_do():
