@@ -1,15 +1,17 @@
 """Folders that are built once and shared by all processes of a node, whoever comes first."""
 
+import errno
 import fcntl
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TypeVar
 
 from hybrid.runtime.errors import InputError
 from hybrid.runtime.files import atomic_folder
+from hybrid.runtime.logs import warn
 from hybrid.runtime.processes import alone, local_rank, poll
 
 FORM = (
@@ -21,6 +23,7 @@ T = TypeVar("T")
 OFTEN = 4096
 """Rows or texts after which a build says `get_on`."""
 WAIT_SECONDS = 0.2
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # NFS without its lock service, Lustre without flock
 _held: list[str] = []  # locks of this process
 
 
@@ -40,14 +43,21 @@ def built_once(folder: Path, build: Callable[[Path], None]) -> Path:
         with alone(), _locked(f"{folder}.lock"):
             poll()
             if not folder.exists():
-                with atomic_folder(folder) as temporary:
+                with suppress(_Made), atomic_folder(folder) as temporary:
                     build(temporary)
+                    if folder.exists():
+                        # Where there are no locks another process was faster, and its files may be in use by now.
+                        raise _Made
     except OSError as error:
         raise InputError(
             f"{error.filename or folder}: cannot be written ({error.strerror}); free space there, or set data.cache "
             "(for an evaluation XDG_CACHE_HOME) to a folder that can be written."
         ) from error
     return folder
+
+
+class _Made(Exception):
+    """The folder is there already."""
 
 
 def get_on() -> None:
@@ -88,6 +98,13 @@ def _taken(lock: IO) -> bool:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        warn(
+            f"{lock.name}: cannot be locked ({error.strerror}), so processes that start together build the same; set "
+            "data.cache (for an evaluation XDG_CACHE_HOME) to a file system with locks."
+        )
     return True
 
 

@@ -17,7 +17,7 @@ Agree = Callable[[int, Tensor], int]
 """From the number of chunks that these texts [N, their lengths] need to the number that they are cut into."""
 
 
-CHUNK_TOKENS = {"cpu": 2048}
+CHUNK_TOKENS = {"cpu": 2048, "cuda": 16384}
 """By device, where nothing is asked for: a CPU is a third faster while a chunk's layer stays in its caches."""
 
 
@@ -104,7 +104,7 @@ class Encoder(nn.Module):
         rows, vectors = [], []
         packed = runs_packed(self.backbone, tokens)
         cut = spans if packed else chunks
-        budget = self.config.chunk_tokens or CHUNK_TOKENS.get(tokens.ids.device.type, 16384)
+        budget = self.config.chunk_tokens or CHUNK_TOKENS.get(tokens.ids.device.type, CHUNK_TOKENS["cuda"])
         for chosen in cut(tokens.lengths, budget, self.agree):
             rows.append(chosen)
             vectors.append(self._packed(tokens, chosen) if packed else self._padded(tokens, chosen))

@@ -40,7 +40,7 @@ def runs_packed(backbone: nn.Module, tokens: Ragged) -> bool:
         return False
     device = tokens.ids.device.type
     half = torch.is_autocast_enabled(device) or backbone.dtype in (torch.bfloat16, torch.float16)
-    return device == "cuda" and half
+    return device == "cuda" and half and not _no_kernel()
 
 
 def _unknown(architecture) -> str | None:
@@ -49,12 +49,16 @@ def _unknown(architecture) -> str | None:
         return f"the variable-length kernel is not used for {architecture.model_type}, only for {', '.join(_FAMILIES)}"
     if getattr(architecture, "position_embedding_type", "absolute") != "absolute":
         return "the backbone's positions are relative, which the variable-length kernel does not know"
+    if (head := architecture.hidden_size // architecture.num_attention_heads) % 8 or head > 256:
+        return f"the backbone's heads have {head} dimensions, and the variable-length kernel takes 8, 16 ... 256"
     return None
 
 
 def _no_kernel() -> str | None:
     if not torch.cuda.is_available():
         return "there is no CUDA device here, and torch's variable-length attention runs on CUDA alone"
+    if torch.cuda.get_device_capability() < (8, 0):
+        return "this GPU is older than Ampere, and torch's variable-length attention needs that"
     return None
 
 

@@ -41,10 +41,20 @@ def start(precision: str, seed: int | None = None, deterministic: bool = False, 
             f"{started} processes were launched, but accelerate takes them for {accelerator.num_processes} ({kind}) "
             "and would not keep their weights alike; launch as one of the files in accelerate_configs/ says."
         )
+    if started > 1 and accelerator.state.deepspeed_plugin:
+        _give_time(group["timeout"])
     if seed is not None:
         set_seed(seed)
     log(f"world size {accelerator.num_processes} ({kind}), {accelerator.device.type}, {precision}")
     return accelerator
+
+
+def _give_time(timeout: timedelta) -> None:
+    """Set how long collective calls wait in the group of DeepSpeed's own, which does not have it from the first one."""
+    from deepspeed.utils import groups
+    from torch.distributed.distributed_c10d import _set_pg_timeout
+
+    _set_pg_timeout(timeout, groups._clone_world_group())
 
 
 def _use_deterministic_kernels() -> None:

@@ -10,8 +10,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-PEAKS = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "A10G": 70e12}
-"""Dense bf16 operations per second, from the makers' data sheets."""
+PEAKS = {
+    "B200": 2250e12,
+    "H200": 989e12,
+    "H100 PCIe": 756e12,
+    "H100 NVL": 835e12,
+    "H100": 989e12,
+    "A100": 312e12,
+    "L40S": 362e12,
+    "A10G": 70e12,
+}
+"""Dense bf16 operations per second, from the makers' data sheets; the first name that is part of a device's counts."""
 
 
 @dataclass(frozen=True)

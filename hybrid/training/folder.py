@@ -3,13 +3,15 @@
 import fcntl
 import os
 import shutil
+import socket
 import tempfile
+import time
 from pathlib import Path
 
 from hybrid.runtime.errors import InputError
 from hybrid.runtime.files import write_json
 from hybrid.runtime.logs import warn
-from hybrid.runtime.processes import gather_objects, is_main, on_main
+from hybrid.runtime.processes import gather_objects, is_main, on_main, poll
 
 FINISHED, INTERRUPTED, CHECKPOINTS = "finished.json", "interrupted.json", "checkpoints"
 
@@ -19,6 +21,8 @@ _WITHOUT_EFFECT = (
 )
 """What may change in a continued run without other steps."""
 _IN_USE = "another job is training there; wait for its end, or give another --training.name."
+SEEN_SECONDS = 30
+"""In which a file that one node writes has to be seen on the others."""
 _claims: dict[Path, int] = {}
 """File descriptors of the locks of the folders that this process writes to; they end with it and its workers."""
 
@@ -52,28 +56,49 @@ def open_folder(folder: Path, copies: Path | None, overwrite: bool) -> None:
 
     That is once nothing else can be refused.
 
-    Raises InputError on every rank where it cannot be written, or another job has claimed it.
+    Raises InputError on every rank where it cannot be written, another job has claimed it, or some node has another
+    folder of this name.
     """
-    fault = _open(folder, copies, overwrite) if is_main() else None
-    if fault := gather_objects(fault)[0]:
+    fault, mark = gather_objects(_open(folder, copies, overwrite) if is_main() else (None, None))[0]
+    if fault:
         raise InputError(fault)
+    blind = sorted({host for host in gather_objects(None if _seen(folder / mark) else socket.gethostname()) if host})
+    on_main(lambda: (folder / mark).unlink(missing_ok=True))
+    if blind:
+        raise InputError(
+            f"{folder}: is not the same folder on {', '.join(blind)}, and each process writes its part of checkpoints "
+            "and scores there; give a --training.output that all nodes share."
+        )
 
 
-def _open(folder: Path, copies: Path | None, overwrite: bool) -> str | None:
+def _seen(mark: Path) -> bool:
+    """Return whether a file that another node has written comes to be seen here; shared file systems take a moment."""
+    end = time.monotonic() + SEEN_SECONDS
+    while not mark.exists():
+        if time.monotonic() > end:
+            return False
+        poll()
+        time.sleep(0.2)
+    return True
+
+
+def _open(folder: Path, copies: Path | None, overwrite: bool) -> tuple[str | None, str]:
+    """Return what is wrong with the folder, and the name of a file that was made in it."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         if not _claim(folder):
-            return f"{folder}: {_IN_USE}"
+            return f"{folder}: {_IN_USE}", ""
         if overwrite:
             shutil.rmtree(folder, ignore_errors=True)
             if copies:
                 shutil.rmtree(copies, ignore_errors=True)
         folder.mkdir(exist_ok=True)
         (folder / INTERRUPTED).unlink(missing_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return None
+        file, name = tempfile.mkstemp(dir=folder, prefix=".seen-")
+        os.close(file)
+        return None, os.path.basename(name)
     except OSError as error:
-        return f"{folder}: cannot be written ({error.strerror}); give another --training.output."
+        return f"{folder}: cannot be written ({error.strerror}); give another --training.output.", ""
 
 
 def _lock(folder: Path) -> Path:

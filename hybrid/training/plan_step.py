@@ -1,16 +1,22 @@
 """A step of a recipe on W ranks, before anything is paid for: bytes, what fits, seconds."""
 
+import math
 from dataclasses import dataclass
 from functools import cache
 
 import torch
 
 from hybrid.config import Config
+from hybrid.models.encoder import CHUNK_TOKENS
 from hybrid.training.plan_encoder import Anatomy, Saved, anatomy, saved
 from hybrid.training.plan_memory import Layout, States, states, vector_bytes
 
 MARGIN = 0.92
 """Part of a GPU's memory that a plan fills: CUDA's context and fragments take the rest."""
+
+
+KEPT_ALIVE = 1e9
+"""Weights that ZeRO-3 keeps gathered (stage3_max_live_parameters, stage3_max_reuse_distance)."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +106,8 @@ class Planner:
         compute = self.operations(cached) / (self.machine.peak * self.machine.mfu)
         gpus, training = self.machine.gpus, self.config.training
         tokens = training.global_batch * self._row_tokens()
-        traffic = communication(layout, self.sizes, gpus, training.precision, tokens)
+        passes = gathers(self.config, self.sizes, self.rows * self._row_tokens())
+        traffic = communication(layout, self.sizes, gpus, training.precision, tokens, passes)
         host = 0.0
         if layout.offload_optimizer:
             width = 2 if self.config.training.precision == "bf16" else 4
@@ -152,17 +159,29 @@ class Planner:
         return saved(self.config.model, length, precision, self.config.training.activation_checkpointing)
 
 
-def communication(layout: Layout, sizes: Anatomy, world: int, precision: str, tokens: float) -> float:
+def gathers(config: Config, sizes: Anatomy, tokens: float) -> int:
+    """Return how often ZeRO-3 gathers all weights in a rank's step of so many tokens.
+
+    In both passes; of weights that it does not keep alive, in those of every chunk, and in those that are done again.
+    """
+    training = config.training
+    if sizes.entries <= KEPT_ALIVE:
+        return 2
+    budget = min(config.model.chunk_tokens or CHUNK_TOKENS["cuda"], training.cache_tokens or math.inf)
+    return math.ceil(tokens / budget) * (2 + bool(training.cache_tokens) + training.activation_checkpointing)
+
+
+def communication(layout: Layout, sizes: Anatomy, world: int, precision: str, tokens: float, passes: int = 2) -> float:
     """Return the bytes that a rank sends in a step (Rajbhandari et al. 2020, section 7).
 
     All-reduce of gradients is twice their size (under DDP of the rows that occur of the token embeddings, a row for
     each of the global batch's `tokens` at most); ZeRO-1 and 2 scatter gradients and gather what was trained; ZeRO-3
-    gathers all weights in both passes and scatters gradients.
+    gathers all weights in each of `passes` and scatters gradients.
     """
     if world == 1:
         return 0.0
     if layout.stage is None:
         sent = 2 * (sizes.trained - sizes.rows + min(float(sizes.rows), tokens * sizes.hidden))
         return 4 * sent * (world - 1) / world
-    gathered = 2 * sizes.entries if layout.stage == 3 else sizes.trained
+    gathered = passes * sizes.entries if layout.stage == 3 else sizes.trained
     return (4 if precision == "fp32" else 2) * (sizes.trained + gathered) * (world - 1) / world

@@ -11,7 +11,7 @@ import torch
 from hybrid.config import Config
 from hybrid.training.plan_encoder import Anatomy, anatomy, saved
 from hybrid.training.plan_memory import Layout
-from hybrid.training.plan_step import Lengths, communication
+from hybrid.training.plan_step import Lengths, communication, gathers
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,8 @@ def terms(config: Config, world: int, lengths: Lengths, layout: Layout) -> list[
     trained = count.trained / count.matrices
     products = 2.0 * count.matrices * tokens * (2 + trained)
     again = bool(training.cache_tokens) + training.activation_checkpointing
-    sent = communication(layout, sizes, world, training.precision, tokens * world)
+    passes = gathers(config, sizes, tokens)
+    sent = communication(layout, sizes, world, training.precision, tokens * world, passes)
     found = [
         Term("attention: scores and sums", rows * 12.0 * count.attention * float((texts.double() ** 2).sum())),
         Term("attention: projections", products * part),

@@ -1,5 +1,6 @@
 """The token store: every text once, the same however it is built, whole or not there."""
 
+import errno
 import fcntl
 import os
 import signal
@@ -191,6 +192,22 @@ def test_a_full_disk_is_one_sentence(tmp_path):
 
     with pytest.raises(InputError, match=r"No space left on device.*free space there"):
         built_once(tmp_path / "store", fill)
+
+
+def test_a_file_system_without_locks_is_told_and_what_another_process_has_built_is_kept(tmp_path, monkeypatch, capsys):
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    def build(folder: Path) -> None:
+        (folder / "whole").write_text("late")
+        (tmp_path / "store").mkdir()
+        (tmp_path / "store" / "whole").write_text("first")
+
+    monkeypatch.setattr(cache.fcntl, "flock", refuse)
+    built_once(tmp_path / "store", build)
+    assert (tmp_path / "store" / "whole").read_text() == "first"
+    assert "store.lock: cannot be locked (No locks available)" in capsys.readouterr().err
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["store", "store.lock"]
 
 
 def test_a_slow_tokenizer_is_refused(toy, tmp_path):

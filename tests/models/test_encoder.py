@@ -35,9 +35,10 @@ def word_tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def tiny(model_type: str, **options) -> Encoder:
+def tiny(model_type: str, heads: int = 2, **options) -> Encoder:
     torch.manual_seed(0)
-    scratch = FromScratch(model_type=model_type, config=SHAPES[model_type])
+    shape = SHAPES[model_type] | {"num_heads" if model_type == "mt5" else "num_attention_heads": heads}
+    scratch = FromScratch(model_type=model_type, config=shape)
     config = ModelConfig(from_scratch=scratch, query_prefix="query: ", passage_prefix="passage: ", **options)
     return load_encoder(config, word_tokenizer()).eval()
 

@@ -1,5 +1,7 @@
 """Packed texts give the embeddings and gradients of padded ones. The kernel itself needs CUDA: sdpa stands in."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch.nn.attention import varlen
@@ -29,6 +31,7 @@ def text_by_text(query, key, value, cu_seq_q, cu_seq_k, max_q, max_k, *, scale=N
 def kernel(monkeypatch):
     """A machine that has the kernel, as far as the code around it can tell."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (8, 0))
     monkeypatch.setattr(varlen, "varlen_attn", text_by_text)
     monkeypatch.setattr(
         encoder, "runs_packed", lambda backbone, tokens: backbone.config._attn_implementation == attention.NAME
@@ -104,9 +107,24 @@ def test_packed_is_refused_with_the_reason_where_it_cannot_be(kernel, monkeypatc
         tiny("mt5", attention="packed")
     with pytest.raises(InputError, match=r"packed, but attention drops out with probability 0\.1"):
         tiny("bert", attention="packed")
+    with pytest.raises(InputError, match=r"packed, but the backbone's heads have 4 dimensions"):
+        tiny("bert", attention="packed", dropout=0.0, heads=8)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (7, 5))
+    with pytest.raises(InputError, match=r"packed, but this GPU is older than Ampere"):
+        tiny("bert", attention="packed", dropout=0.0)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(InputError, match=r"packed, but there is no CUDA device here"):
         tiny("bert", attention="packed", dropout=0.0)
+
+
+def test_a_gpu_without_the_kernel_runs_padded(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    made = tiny("bert", dropout=0.0)
+    made.backbone.to(torch.bfloat16)
+    there = SimpleNamespace(ids=SimpleNamespace(device=torch.device("cuda")))
+    for capability, packs in (((8, 0), True), ((7, 5), False)):
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda found=capability: found)
+        assert packed.runs_packed(made.backbone, there) == packs
 
 
 def test_without_the_kernel_texts_go_padded():

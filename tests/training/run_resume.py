@@ -181,8 +181,15 @@ def go_on(kind: str, source: Path, folder: Path) -> dict:
     """Go on from an early checkpoint of another world size."""
     on_main(lambda: shutil.copytree(source / f"step-{CHANGE}", folder / "checkpoints" / f"step-{CHANGE}"))
     loop, sampler = make_loop(kind, folder, {})
+    zero = getattr(loop.engine.model, "optimizer", None)
+    clip = getattr(zero, "clip_grad", None)
+    if zero:
+        zero.clip_grad = 7.0
     loop.resume(sampler)
     assert loop.progress.step == CHANGE
+    if zero:
+        assert zero.clip_grad == 7.0
+        zero.clip_grad = clip
     losses = note_losses(loop)
     groups = [group["weight_decay"] for group in loop.engine.optimizer.param_groups]
     loop.run(sampler)

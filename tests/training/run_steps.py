@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from contextlib import nullcontext
+from datetime import timedelta
 from unittest import mock
 
 import torch
@@ -27,6 +28,7 @@ from tests.training.held import held
 from tests.training.toy import toy_batch, toy_encoder
 
 PAIRS = 12
+STALL_SECONDS = 500.0
 KNOWN = ("objective", "training", "encoder", "negatives", "gather", "steps", "left_out", "spoilt")
 REDUCTIONS = ("all_reduce", "reduce", "reduce_scatter", "reduce_scatter_tensor", "all_to_all_single")
 SPOILT = 1
@@ -64,13 +66,17 @@ def make_engine(options: dict, world: int, parallelism: str) -> Engine:
     objective = ObjectiveConfig(temperature=0.2, **options.get("objective", {}))
     settings = {"steps": 8, "learning_rate": 1e-3, "global_batch": PAIRS} | options.get("training", {})
     config = TrainingConfig(**settings)
-    accelerator = start(config.precision)
+    accelerator = start(config.precision, stall_seconds=STALL_SECONDS)
     engine = Engine(toy_encoder(**options.get("encoder", {})), objective, config, accelerator)
     assert accelerator.num_processes == world
     if parallelism == "ddp":
         assert engine.stage is None
     else:
         assert engine.model.zero_optimization_stage() == engine.stage == int(parallelism.split("_")[0][-1])
+        from deepspeed.utils import groups
+
+        own = groups._get_data_parallel_group()._get_backend(torch.device("cpu"))
+        assert world == 1 or own.options._timeout == timedelta(seconds=2 * STALL_SECONDS), own.options._timeout
         load_whole_models()
     return engine
 

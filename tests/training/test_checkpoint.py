@@ -1,5 +1,6 @@
 """Which checkpoints are kept, copied and found again."""
 
+import ast
 import errno
 import json
 import os
@@ -19,7 +20,7 @@ from hybrid.training.checkpoint import Copier, newest_checkpoint, read_state, re
 from hybrid.training.elastic import load_any_states
 from hybrid.training.folder import check_changes, check_folder, open_folder
 from hybrid.training.states import save_states
-from tests.launch import ROOT
+from tests.launch import ROOT, launch
 
 CLAIM = """
 import sys
@@ -37,7 +38,8 @@ def engine():
     """An engine of one process, as far as a checkpoint knows it."""
     module = torch.nn.Linear(3, 3)
     accelerator = SimpleNamespace(state=SimpleNamespace(deepspeed_plugin=None))
-    return SimpleNamespace(accelerator=accelerator, module=module, optimizer=torch.optim.AdamW(module.parameters()))
+    optimizer = torch.optim.AdamW(module.parameters())
+    return SimpleNamespace(accelerator=accelerator, module=module, model=module, optimizer=optimizer)
 
 
 def save(folder: Path, engine, *steps: int) -> None:
@@ -220,3 +222,12 @@ def test_a_folder_in_which_another_job_trains_is_refused_and_untouched_until_tha
     check_folder(run, None, resume=True, overwrite=False)
     open_folder(run, None, overwrite=True)
     assert newest_checkpoint([run]) is None
+
+
+def test_a_folder_that_is_another_one_on_another_node_is_refused_by_all_and_a_shared_one_is_left_clean(tmp_path):
+    printed = launch(Path(__file__).parent / "run_folder.py", tmp_path)
+    found = ast.literal_eval(next(line for line in printed.splitlines() if line.startswith("[[")))
+    assert [told[1] for told in found] == [[], []]
+    for told, _ in found:
+        assert told.startswith("run: is not the same folder on ")
+        assert "give a --training.output that all nodes share" in told

@@ -18,6 +18,7 @@ from hybrid.training.objective import info_nce
 from hybrid.training.optimizer import make_optimizer
 from hybrid.training.plan_encoder import anatomy, saved
 from hybrid.training.plan_memory import Layout, states, vector_bytes
+from hybrid.training.plan_step import communication, gathers
 from tests.launch import ROOT
 from tests.models.test_encoder import SHAPES, word_tokenizer
 from tests.training.test_gradients import ZERO
@@ -186,6 +187,22 @@ def test_the_command_recommends_what_fits_and_says_when_nothing_does(monkeypatch
     assert "nothing fits" in capsys.readouterr().out
     assert plan.main([*recipe, "--gpus", "3"]) == 2
     assert "which --gpus 3 do not divide" in capsys.readouterr().err
+
+
+def test_weights_that_zero_3_does_not_keep_are_gathered_for_every_pass_of_every_chunk(monkeypatch):
+    monkeypatch.setenv("HYBRID_DATA", "anywhere")
+    large, small = (read_config(["--config", f"hybrid/recipes/{name}.yaml"]) for name in ("mt5_xl", "xlmr_large"))
+    sizes = anatomy(large.model)
+    assert sizes.entries > 1e9
+    large.training.cache_tokens, large.model.chunk_tokens, large.training.activation_checkpointing = 8000, None, False
+    assert gathers(large, sizes, 20000) == 3 * 3
+    large.training.cache_tokens = None
+    assert gathers(large, sizes, 20000) == 2 * 2
+    large.training.activation_checkpointing, large.model.chunk_tokens = True, 4000
+    assert gathers(large, sizes, 20000) == 5 * 3
+    assert gathers(small, anatomy(small.model), 1e9) == 2
+    once, often = (communication(Layout("ZeRO-3", 3), sizes, 8, "bf16", 20000, passes) for passes in (2, 9))
+    assert often - once == 7 * sizes.entries * 2 * 7 / 8
 
 
 def test_a_smaller_chunk_is_named_where_it_is_faster_than_offload(monkeypatch, capsys):
