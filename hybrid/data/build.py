@@ -22,13 +22,23 @@ class Candidates:
 
     def __init__(self, texts: TextWriter):
         self.texts = texts
-        self.numbers: dict[tuple[int, int], int] = {}
-        self.starts = array("i")
+        self.columns = {name: array("i") for name in ("sentence", "passage", "start")}
+        self.alone = array("i")
+        """By text number, the candidate that it is alone, or -1."""
+        self.in_paragraph: dict[tuple[int, int], int] = {}
         self.by_paragraph: dict[tuple[int, str], tuple[list[int], list[tuple[int, int]]]] = {}
+
+    def __len__(self) -> int:
+        return len(self.columns["passage"])
 
     def paragraph(self, text: str) -> int:
         """Return the candidate that is a paragraph."""
-        return self._number(-1, self.texts.add(text), 0)
+        number = self.texts.add(text)
+        if number >= len(self.alone):
+            self.alone.extend([-1] * (number + 1 - len(self.alone)))
+        if self.alone[number] < 0:
+            self.alone[number] = self._append(-1, number, 0)
+        return self.alone[number]
 
     def sentences(self, row: Row) -> tuple[list[int], list[tuple[int, int]]]:
         """Return the candidates that are the sentences of a row's passage, and their spans."""
@@ -37,15 +47,18 @@ class Candidates:
         if key not in self.by_paragraph:
             spans = row.sentences or split_sentences(row.passage, row.passage_language)
             left = len(row.passage) - len(row.passage.lstrip())  # white space that the stored text lacks
-            numbers = [self._number(self.texts.add(row.passage[a:b]), text, max(0, a - left)) for a, b in spans]
+            numbers = [self._sentence(self.texts.add(row.passage[a:b]), text, max(0, a - left)) for a, b in spans]
             self.by_paragraph[key] = numbers, spans
         return self.by_paragraph[key]
 
-    def _number(self, sentence: int, paragraph: int, start: int) -> int:
-        number = self.numbers.setdefault((sentence, paragraph), len(self.starts))
-        if number == len(self.starts):
-            self.starts.append(start)
-        return number
+    def _sentence(self, sentence: int, paragraph: int, start: int) -> int:
+        number = self.in_paragraph.setdefault((sentence, paragraph), len(self))
+        return self._append(sentence, paragraph, start) if number == len(self) else number
+
+    def _append(self, *values: int) -> int:
+        for column, value in zip(self.columns.values(), values, strict=True):
+            column.append(value)
+        return len(self) - 1
 
 
 class Names:
@@ -61,21 +74,23 @@ class Names:
 class Builder:
     """Takes rows and gives a corpus; the texts go to the folder.
 
-    Memory: some 100 bytes a row and a text, and what finds a paragraph's sentences again: 3 kB where it has six.
+    Memory: some 40 bytes a text and 30 a row, twice that while the tables are made, and what finds a paragraph's
+    sentences again: 3 kB where it has six.
     """
 
-    columns = ("item", "query_language", "passage_language", "query", "answer", "pool_start", "pool_stop", "article")
+    columns = dict.fromkeys(("item", "query_language", "passage_language", "query", "answer", "pool", "article"), "i")
+    columns |= dict.fromkeys(("query_language", "passage_language"), "h")
 
     def __init__(self, folder: Path, config: DataConfig, report: Report):
         self.config, self.report = config, report
         self.texts, self.ids = TextWriter(folder), TextWriter(folder, IDS)
         self.folder = folder
         self.candidates = Candidates(self.texts)
-        self.items, self.articles, self.languages, self.groups = Names(), Names(), Names(), Names()
-        self.rows = {name: array("q") for name in self.columns}
-        self.group_edges = array("q")
-        self.pool, self.pools = array("i"), {}
-        self.named, self.item_text = bytearray(), array("i")
+        self.articles, self.languages, self.groups = Names(), Names(), Names()
+        self.rows = {name: array(kind) for name, kind in self.columns.items()}
+        self.group_edges = array("i")
+        self.pool, self.pool_ends, self.pools = array("i"), array("q", [0]), {(): 0}
+        self.named = bytearray()
         self.files: list[tuple[int, str]] = []
         self.unused = 0
         """Rows whose own negatives are not taken."""
@@ -90,22 +105,19 @@ class Builder:
                 self.report.note("half a character (a lone surrogate)", f"{file}, id {ascii(row.id)[1:-1]}")
 
     def _add(self, row: Row) -> None:
-        # Texts and the id before any table: a row whose text cannot be written leaves no trace in them.
+        # Texts before any table: a row whose text cannot be written leaves no trace in them.
         answer, pool = self._answer(row)
-        query = self.texts.add(row.query)
-        row.id.encode()
+        query, item = self.texts.add(row.query), self.ids.add(row.id)
         self.unused += bool(row.negatives) and self.config.negatives != "given"
-        item = self.items(row.id)
         if item == len(self.named):
             self.named.append(row.named)
-            self.item_text.append(self.ids.add(row.id))
         values = (
             item,
             self.languages(row.query_language),
             self.languages(row.passage_language),
             query,
             answer,
-            *pool,
+            pool,
             self.articles(row.article) if row.article else -1,
         )
         for column, value in zip(self.rows.values(), values, strict=True):
@@ -113,20 +125,21 @@ class Builder:
         if row.group:
             self.group_edges.extend((item, self.groups(row.group)))
 
-    def _answer(self, row: Row) -> tuple[int, tuple[int, int]]:
-        """Return the candidate that answers a row, and the range of its hard negatives in the pool."""
+    def _answer(self, row: Row) -> tuple[int, int]:
+        """Return the candidate that answers a row, and the number of the pool of its hard negatives."""
         given = self.config.negatives == "given"
-        pool = self._pool([self.candidates.paragraph(text) for text in row.negatives]) if given else (0, 0)
+        pool = self._pool([self.candidates.paragraph(text) for text in row.negatives]) if given else 0
         if self.config.passage == "paragraph" or row.answer_start is None:
             return self.candidates.paragraph(row.passage), pool
         numbers, spans = self.candidates.sentences(row)
         return numbers[sentence_of(spans, row.answer_start)], pool if given else self._pool(numbers)
 
-    def _pool(self, numbers: list[int]) -> tuple[int, int]:
+    def _pool(self, numbers: list[int]) -> int:
         key = tuple(dict.fromkeys(numbers))
         if key not in self.pools:
-            self.pools[key] = len(self.pool), len(self.pool) + len(key)
+            self.pools[key] = len(self.pool_ends)
             self.pool.extend(key)
+            self.pool_ends.append(len(self.pool))
         return self.pools[key]
 
     def finish(self, name: str, expected: Iterable[str]) -> ParallelCorpus:
@@ -144,52 +157,51 @@ class Builder:
                     f"{self.report.name}: language {language!r} has no usable row; mend its files or leave it out. "
                     f"{' '.join(self.report.lines())}"
                 )
-        rows = {column: np.array(values, np.int64) for column, values in self.rows.items()}
+        rows = {column: np.frombuffer(values, values.typecode) for column, values in self.rows.items()}
         order = sorted(self.languages.numbers)
-        place = np.argsort(np.argsort(list(self.languages.numbers)))
+        place = np.argsort(np.argsort(list(self.languages.numbers))).astype(np.int16)
         for column in ("query_language", "passage_language"):
             rows[column] = place[rows[column]]
-        rows = self._without_conflicts(rows)
         texts, ids = Texts(self.folder), Texts(self.folder, IDS)
-        blocks, item_order = blocks_of(rows, len(self.items.numbers), len(order))
+        rows = self._without_conflicts(rows, ids)
+        blocks, item_order = blocks_of(rows, len(ids), len(order))
         tables = self._tables(rows, item_order)
         return ParallelCorpus(name, tuple(order), blocks, tables, texts, ids, dict(self.report.counts), texts.digest())
 
-    def _without_conflicts(self, rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def _without_conflicts(self, rows: dict[str, np.ndarray], ids: Texts) -> dict[str, np.ndarray]:
         """Leave out rows that give an item a second, different text in a language; what came first counts."""
         conflict = conflicts(key_of(rows["item"], rows["query_language"]), rows["query"])
         conflict |= conflicts(key_of(rows["item"], rows["passage_language"]), rows["answer"])
-        names = list(self.items.numbers)
         starts = [start for start, _ in self.files]
         for row in np.flatnonzero(conflict).tolist():
             file = self.files[int(np.searchsorted(starts, row, side="right")) - 1][1]
-            place = f"{file}, id {names[rows['item'][row]]}"
+            place = f"{file}, id {ids[int(rows['item'][row])]}"
             self.report.note("id twice with different text (the first is kept)", place)
-        return {column: values[~conflict] for column, values in rows.items()}
+        return {column: values[~conflict] for column, values in rows.items()} if conflict.any() else rows
 
     def _tables(self, rows: dict[str, np.ndarray], item_order: np.ndarray) -> Tables:
-        number = np.empty(len(item_order), np.int64)
-        number[item_order] = np.arange(len(item_order))
+        number = np.empty(len(item_order), np.int32)
+        number[item_order] = np.arange(len(item_order), dtype=np.int32)
         item = number[rows["item"]]
-        keys = np.array(list(self.candidates.numbers), np.int32).reshape(-1, 2)
+        sentence, passage, start = (np.array(column, np.int32) for column in self.candidates.columns.values())
         queries = np.unique(key_of(item, rows["query_language"]), return_index=True)[1]
         passage_keys = key_of(item, rows["passage_language"])
         passages = np.unique(passage_keys, return_index=True)[1]
-        pools = pools_of(passage_keys, rows["pool_start"], rows["pool_stop"], np.array(self.pool, np.int32))
+        pools = pools_of(passage_keys, rows["pool"], np.array(self.pool_ends), np.array(self.pool, np.int32))
         edges = np.array(self.group_edges, np.int64).reshape(-1, 2)
-        groups, candidate_groups = groups_of(item, rows["answer"], number[edges[:, 0]], edges[:, 1], len(keys))
+        groups, candidate_groups = groups_of(item, rows["answer"], number[edges[:, 0]], edges[:, 1], len(passage))
         return Tables(
-            item_id=np.array(self.item_text, np.int32)[item_order],
+            item_id=item_order.astype(np.int32),
             groups=groups,
-            article=articles_of(item, rows["article"], keys[rows["answer"], 1]),
+            article=articles_of(item, rows["article"], passage[rows["answer"]]),
             named=np.frombuffer(bytes(self.named), np.uint8).astype(bool)[item_order],
-            query_text=rows["query"][queries].astype(np.int32),
-            answer=rows["answer"][passages].astype(np.int32),
+            query_text=rows["query"][queries],
+            answer=rows["answer"][passages],
             pool_start=pools.start,
             pool_stop=pools.stop,
             pool=pools.candidates,
-            candidate_sentence=keys[:, 0],
-            candidate_passage=keys[:, 1],
-            candidate_start=np.array(self.candidates.starts, np.int32),
+            candidate_sentence=sentence,
+            candidate_passage=passage,
+            candidate_start=start,
             candidate_group=candidate_groups,
         )

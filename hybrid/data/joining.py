@@ -20,13 +20,17 @@ MANY = 1 << 16  # more languages than there are
 
 def key_of(item_R: np.ndarray, language_R: np.ndarray) -> np.ndarray:
     """Return one number per (item, language), rising in both."""
-    return item_R * MANY + language_R
+    return item_R.astype(np.int64) * MANY + language_R
 
 
 def conflicts(key_R: np.ndarray, value_R: np.ndarray) -> np.ndarray:
     """Return bool [R], whether a row's value differs from that of the first row of the same key."""
-    _, first, number_R = np.unique(key_R, return_index=True, return_inverse=True)
-    return value_R != value_R[first][number_R]
+    order = np.argsort(key_R, kind="stable")
+    begins = np.diff(key_R[order], prepend=-1) != 0
+    value_R = value_R[order]
+    found = np.empty(len(order), bool)
+    found[order] = value_R != value_R[begins][np.cumsum(begins) - 1]
+    return found
 
 
 def blocks_of(rows: dict[str, np.ndarray], n_items: int, n_languages: int) -> tuple[list[Block], np.ndarray]:
@@ -52,20 +56,27 @@ class Pools(NamedTuple):
     candidates: np.ndarray
 
 
-def pools_of(key_R: np.ndarray, start_R: np.ndarray, stop_R: np.ndarray, pool: np.ndarray) -> Pools:
-    """Return the pool of each key, rising; rows of one key that have different ones share all that is in them."""
+def pools_of(key_R: np.ndarray, pool_R: np.ndarray, ends: np.ndarray, candidates: np.ndarray) -> Pools:
+    """Return the pool of each key, rising; rows of one key that have different ones share all that is in them.
+
+    Args:
+        pool_R: number of each row's pool.
+        ends: int64, where each pool ends in `candidates`; it begins where the one before it ends.
+    """
     _, first, number_R = np.unique(key_R, return_index=True, return_inverse=True)
-    start, stop = start_R[first], stop_R[first]
+    pool = pool_R[first]
+    start, stop = ends[np.maximum(pool - 1, 0)], ends[pool]
     several = np.zeros(len(first), bool)
-    several[number_R[(start_R != start[number_R]) | (stop_R != stop[number_R])]] = True
+    several[number_R[pool_R != pool[number_R]]] = True
     rows = np.flatnonzero(several[number_R])
-    sizes = stop_R[rows] - start_R[rows]
-    found = np.stack([np.repeat(number_R[rows], sizes), pool[ragged_range(start_R[rows], sizes)]])
+    begins = ends[np.maximum(pool_R[rows] - 1, 0)]
+    sizes = ends[pool_R[rows]] - begins
+    found = np.stack([np.repeat(number_R[rows], sizes), candidates[ragged_range(begins, sizes)]])
     owner, candidate = np.unique(found, axis=1)
-    stops = len(pool) + np.cumsum(np.bincount(owner, minlength=len(first)))
-    start[several] = np.concatenate([[len(pool)], stops[:-1]])[several]
+    stops = len(candidates) + np.cumsum(np.bincount(owner, minlength=len(first)))
+    start[several] = np.concatenate([[len(candidates)], stops[:-1]])[several]
     stop[several] = stops[several]
-    return Pools(start, stop, np.concatenate([pool, candidate.astype(pool.dtype)]))
+    return Pools(start, stop, np.concatenate([candidates, candidate.astype(candidates.dtype)]))
 
 
 def groups_of(

@@ -138,12 +138,13 @@ def _compile(folder: Path, config: CodeSwitchConfig, source: str, read: list[tup
         first.setdefault(target, entries.first)
         for word, translation in _wanted(entries.pairs, config):
             found[targets.index(target)][units.add(word)][texts.add(translation)] = None
+    count = len(units.ends)
     units.close()
     texts.close()
-    sizes = np.array([[len(own.get(unit, ())) for unit in range(len(units.ends))] for own in found], np.int64)
+    sizes = np.array([[len(own.get(unit, ())) for unit in range(count)] for own in found], np.int64)
     ends = np.cumsum(sizes.ravel()).reshape(sizes.shape)
     np.save(folder / "starts.npy", np.concatenate([ends[:, :1] - sizes[:, :1], ends], axis=1))
-    numbers = [number for own in found for unit in range(len(units.ends)) for number in own.get(unit, ())]
+    numbers = [number for own in found for unit in range(count) for number in own.get(unit, ())]
     np.save(folder / "numbers.npy", np.array(numbers, np.int32))
     write_json(folder / META, {"source": source, "targets": targets, "first": first})
 
