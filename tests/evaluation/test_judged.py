@@ -183,6 +183,22 @@ def test_the_digest_of_what_is_scored_comes_from_those_beside_the_texts(beir, mo
     assert load_tasks(["beir:tiny"], beir)[0].collection.content != whole
 
 
+def test_a_query_that_is_a_whole_argument_is_read_to_its_end(encoder, beir, tmp_path):
+    (beir / "tiny" / "queries.jsonl.gz").unlink()
+    rows = [{"_id": f"q{n}", "text": f"{'argument ' * 30}for {n}"} for n in range(10)]
+    (beir / "tiny" / "queries.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    same = beir / "same"
+    same.mkdir()
+    (same / "corpus.tsv").write_text("".join(f"d{n}\ttext {n}\n" for n in range(10)))
+    (same / "topics.tsv").write_text("".join(f"{row['_id']}\t{row['text']}\n" for row in rows))
+    (same / "qrels.txt").write_text("".join(f"q{n} 0 d{n} 1\n" for n in range(10)))
+    config = EvaluationConfig(encoding=FP32, keep_embeddings=True)
+    for name in ("beir-tiny", "trec-same"):
+        evaluate_encoder(encoder, load_tasks([name.replace("-", ":")], beir), tmp_path / "out", config)
+        shards = sorted((tmp_path / "out" / name / "embeddings" / "query").glob("[0-9]*.npy"))
+        assert len(np.unique(np.concatenate([np.load(path) for path in shards]), axis=0)) == 10
+
+
 @pytest.mark.parametrize(
     ("file", "line", "message"),
     [

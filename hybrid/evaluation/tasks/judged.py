@@ -121,6 +121,8 @@ TASKS = [
         "https://github.com/beir-cellar/beir (give the folder: --tasks beir:FOLDER)",
         "that of the collection",
         "Thakur et al. 2021, BEIR (arXiv 2104.08663)",
+        # Not all are short questions: ArguAna's are whole arguments.
+        query_max_length=512,
         passage_max_length=512,
     ),
     Task(
@@ -131,6 +133,7 @@ TASKS = [
         "your own files, given as --tasks trec:FOLDER",
         "that of the collection",
         "",
+        query_max_length=512,
         passage_max_length=512,
     ),
 ]
