@@ -37,7 +37,7 @@ from hybrid.runtime.logs import log, warn
 from hybrid.runtime.processes import barrier, is_main
 
 # Changes when the same embeddings would give other scores or files than before: results made by older code are redone.
-_VERSION = 5
+_VERSION = 6
 
 
 def evaluate_encoder(

@@ -116,11 +116,12 @@ def training_rows(tokenizer, examples: list[Example], max_length: int) -> list[d
     questions, passages = [e.question for e in examples], [e.passage for e in examples]
     windows = cut(tokenizer, questions, passages, max_length)
     rows = []
-    for ids, offsets, pair in zip(windows.ids, windows.offsets, windows.pair, strict=True):
+    for row, (offsets, pair) in enumerate(zip(windows.offsets, windows.pair, strict=True)):
         start, stop = examples[pair].start, examples[pair].start + len(examples[pair].answer)
         inside = np.flatnonzero((offsets[:, 1] > start) & (offsets[:, 0] < stop) & (offsets[:, 0] >= 0))
         if len(inside) and offsets[inside[0], 0] <= start and offsets[inside[-1], 1] >= stop:
-            rows.append({"input_ids": ids, "start_positions": int(inside[0]), "end_positions": int(inside[-1])})
+            places = {"start_positions": int(inside[0]), "end_positions": int(inside[-1])}
+            rows.append(windows.inputs(row) | places)
     return rows
 
 

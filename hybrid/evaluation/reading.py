@@ -66,7 +66,7 @@ class Reader:
             start = 0
             while start < len(order):
                 rows = order[start : start + max(1, _TOKENS // len(windows.ids[order[start]]))]
-                batch = self.tokenizer.pad({"input_ids": [windows.ids[row] for row in rows]}, return_tensors="pt")
+                batch = self.tokenizer.pad([windows.inputs(row) for row in rows], return_tensors="pt")
                 out = self.model(**batch.to(device))
                 first, last = out.start_logits.float().cpu().numpy(), out.end_logits.float().cpu().numpy()
                 for place, row in enumerate(rows):
@@ -87,13 +87,21 @@ class Windows:
 
     Attributes:
         ids: token ids of each window, special tokens included.
+        segments: of each token, whether it is the question's (0) or the passage's (1), of tokenizers that tell it
+            (BERT's); else None.
         offsets: int64 [l, 2], the characters of the passage that each token covers; -1 outside the passage.
         pair: the pair of each window.
     """
 
     ids: list[list[int]]
+    segments: list[list[int]] | None
     offsets: list[np.ndarray]
     pair: list[int]
+
+    def inputs(self, row: int) -> dict[str, list[int]]:
+        """Return what the model takes of a window, before it is padded."""
+        segments = {"token_type_ids": self.segments[row]} if self.segments else {}
+        return {"input_ids": self.ids[row], **segments}
 
 
 def cut(tokenizer, questions: Sequence[str], passages: Sequence[str], max_length: int, stride: int = STRIDE) -> Windows:
@@ -119,7 +127,7 @@ def cut(tokenizer, questions: Sequence[str], passages: Sequence[str], max_length
     for row, spans in enumerate(out["offset_mapping"]):
         inside = np.array([side == 1 for side in out.sequence_ids(row)])
         offsets.append(np.where(inside[:, None], np.array(spans), -1))
-    return Windows(out["input_ids"], offsets, out["overflow_to_sample_mapping"])
+    return Windows(out["input_ids"], out.get("token_type_ids"), offsets, out["overflow_to_sample_mapping"])
 
 
 def _best_span(first: np.ndarray, last: np.ndarray, offsets: np.ndarray) -> tuple[float, int, int]:

@@ -12,7 +12,7 @@ from transformers import BertConfig, BertForQuestionAnswering
 import evaluate
 from hybrid.evaluation import reader as command
 from hybrid.evaluation.reader import Example, ReaderTraining, fine_tune, held_out_scores, split, training_rows
-from hybrid.evaluation.reading import Reader, cut, load_reader, reader_key
+from hybrid.evaluation.reading import Reader, _best_span, cut, load_reader, reader_key
 from hybrid.runtime.errors import InputError
 from tests.evaluation.conftest import byte_tokenizer
 
@@ -71,6 +71,37 @@ def test_an_answer_is_the_best_span_of_the_best_window_of_all_passages():
                         score = float(out.start_logits[0, first] + out.end_logits[0, last])
                         best = max(best, (score, passage[offsets[first, 0] : offsets[last, 1]].strip()))
     assert found == best[1]
+
+
+def with_segments(tokenizer):
+    """Let a tokenizer tell questions from passages, as BERT's does."""
+    tokenizer.model_input_names = ["input_ids", "token_type_ids", "attention_mask"]
+    return tokenizer
+
+
+def test_a_reader_is_given_the_segments_that_its_tokenizer_tells():
+    tokenizer = with_segments(byte_tokenizer())
+    model = network(tokenizer)
+    model.bert.embeddings.token_type_embeddings.weight.data.normal_()
+    windows = cut(tokenizer, ["which word?"] * 2, [LONG, "other words"], 384)
+    assert len(windows.ids) > 2
+    spans = Reader(model, tokenizer, "fp32")._spans(["which word?"] * 2, [LONG, "other words"])
+    expected = [-np.inf] * 2
+    for ids, offsets, pair in zip(windows.ids, windows.offsets, windows.pair, strict=True):
+        segments = torch.tensor([(offsets[:, 0] >= 0).astype(int).tolist()])
+        with torch.no_grad():
+            out = model(input_ids=torch.tensor([ids]), token_type_ids=segments)
+        score = _best_span(out.start_logits[0].numpy(), out.end_logits[0].numpy(), offsets)[0]
+        expected[pair] = max(expected[pair], score)
+    assert [score for score, _, _ in spans] == pytest.approx(expected, abs=1e-4)
+
+
+def test_training_rows_hold_the_segments_that_the_tokenizer_tells():
+    examples = [example(LONG, "word7")]
+    for tokenizer, told in ((with_segments(byte_tokenizer()), True), (byte_tokenizer(), False)):
+        (row, *_) = training_rows(tokenizer, examples, 64)
+        segments = [0] * len("which?") + [1] * (len(row["input_ids"]) - len("which?"))
+        assert row.get("token_type_ids") == (segments if told else None)
 
 
 def test_a_query_without_a_passage_has_an_empty_answer():
