@@ -50,14 +50,15 @@ class Columns:
                 return report.note(f"no {side}", place)
             if self.languages and code not in self.languages:
                 return report.note(f"language {code} is not among those taken", place, bad=False)
-        negatives = _negatives(found["negatives"])
+        negatives = _texts(found["negatives"])
         if negatives is None:
             return report.note("negatives that are not texts", place)
-        start, answer = None, ""
+        start, texts = None, _texts(found["answers"]) or []
         if _tell_places(found["answers"]):
             if (answers := answers_of(found["answers"])) is None:
                 return report.note(BAD_ANSWERS, place)
-            start, answer, cause = find_answer(answers, found["passage"])
+            start, _, cause = find_answer(answers, found["passage"])
+            texts = [text for text, _ in answers]
             if cause:
                 report.note(cause, place, bad=cause != UNANSWERABLE)
             if start is None:
@@ -69,7 +70,7 @@ class Columns:
             passage=found["passage"],
             passage_language=str(languages[1]),
             answer_start=start,
-            answer=answer,
+            answers=texts,
             article=_text(found["article"]),
             group=_text(found["group"]),
             negatives=negatives,
@@ -155,8 +156,8 @@ def _check_header(header: list[str], columns: Columns, path: str) -> None:
             )
 
 
-def _negatives(value: Any) -> list[str] | None:
-    """Return negatives given as a list, as JSON in a TSV column, as one text, or not at all; None where one is no text.
+def _texts(value: Any) -> list[str] | None:
+    """Return texts given as a list, as JSON in a TSV column, as one text, or not at all; None where one is no text.
 
     Empty ones are passed over.
     """

@@ -12,6 +12,8 @@ class Question:
     answer_start: int
     """Character of the paragraph at which the answer begins."""
     answer_text: str
+    answers: list[str] = field(default_factory=list)
+    """Texts of all answers that the file gives, wherever they stand."""
 
 
 @dataclass
@@ -45,7 +47,7 @@ class Row:
     """Name that rows share whose passages answer the same; None where only equal passages do."""
     negatives: list[str] = field(default_factory=list)
     """Passages in the passage's language that do not answer the question."""
-    answer: str = ""
-    """Text of the answer in the passage, empty where it is not known."""
+    answers: list[str] = field(default_factory=list)
+    """Texts of all answers that the file gives, wherever they stand; mining looks for them, training does not."""
     named: bool = True
     """Whether the file gave the id; one that was made up says nothing about other files."""

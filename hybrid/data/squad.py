@@ -41,7 +41,7 @@ def rows(paragraphs: list[Paragraph], language: str) -> Iterator[Row]:
                 passage=paragraph.context,
                 passage_language=language,
                 answer_start=question.answer_start,
-                answer=question.answer_text,
+                answers=question.answers,
                 sentences=paragraph.sentences or None,
                 article=paragraph.article,
             )
@@ -74,7 +74,7 @@ def question_of(qa: dict[str, Any], context: str, path: str, report: Report) -> 
     start, text, cause = find_answer(answers, context)
     if cause:
         report.note(cause, place, bad=cause != UNANSWERABLE)
-    return None if start is None else Question(name, question, start, text)
+    return None if start is None else Question(name, question, start, text, [each for each, _ in answers])
 
 
 def answers_of(value: Any) -> list[tuple[str, int]] | None:

@@ -108,7 +108,7 @@ def from_paragraphs(paragraphs: dict[str, list[Paragraph]]) -> Asked:
     """Return the questions of paragraphs by language; each distinct paragraph is a passage."""
     collection = passage_collection(paragraphs, "paragraph")
     given = [(p, question) for code in collection.languages for p in paragraphs[code] for question in p.questions]
-    found = _answers(collection.question, [question.answer_text for _, question in given])
+    found = _answers(collection.question, enumerate((q.answer_text, *q.answers) for _, q in given))
     return Asked(collection, [question.id for _, question in given], [p.article for p, _ in given], found)
 
 
@@ -150,13 +150,14 @@ def from_rows(rows: Iterable[Row]) -> Asked:
         ).reshape(-1, 2),
         question=np.array(question, np.int64),
     )
-    answers = _answers(collection.question, [row.answer for row in queries])
+    place = {key: query for query, key in enumerate(first)}
+    answers = _answers(collection.question, ((place[row.id, row.query_language], row.answers) for row in kept))
     return Asked(collection, [row.id for row in queries], [row.article for row in queries], answers)
 
 
-def _answers(question: np.ndarray, answers: Iterable[str]) -> list[set[str]]:
+def _answers(question: np.ndarray, given: Iterable[tuple[int, Iterable[str]]]) -> list[set[str]]:
+    """Return the `normalised` answers of each question number, out of (query, texts of its answers)."""
     found: list[set[str]] = [set() for _ in range(int(question.max(initial=-1)) + 1)]
-    for number, answer in zip(question.tolist(), answers, strict=True):
-        if text := normalised(answer):
-            found[number].add(text)
+    for query, texts in given:
+        found[int(question[query])] |= {normalised(text) for text in texts} - {""}
     return found

@@ -52,6 +52,54 @@ def test_pairs_are_mined_whatever_the_form_of_their_files(encoder, tmp_path):
         assert {int(text.split()[1]) for text in line["negatives"]} == set(range(5)) - own
 
 
+@pytest.mark.parametrize(
+    ("form", "answers"),
+    [
+        ("jsonl", ["Paris", "Lutetia"]),
+        ("jsonl", [{"text": "Paris", "answer_start": 10}, {"text": "Lutetia", "answer_start": 0}]),
+        ("parquet", ["Paris", "Lutetia"]),
+        ("parquet", {"text": ["Paris", "Lutetia"], "answer_start": [10, 0]}),
+        ("tsv", '["Paris", "Lutetia"]'),
+        ("squad", [{"text": "Paris", "answer_start": 10}, {"text": "Lutetia", "answer_start": 0}]),
+        ("several rows", ["Lutetia"]),
+    ],
+)
+def test_no_negative_holds_any_of_the_answers_that_a_file_gives(encoder, tmp_path, form, answers):
+    texts = ["It is now Paris.", "LUTETIA, of old.", "Bonn was it.", "Rome was it."]
+    row = {"id": "q", "query": "what?", "passage": texts[0], "lang": "en", "answers": answers, "negatives": texts[1:]}
+    files = tmp_path / f"asked.{form}"
+    if form in ("jsonl", "parquet"):
+        write = {
+            "jsonl": files.write_text,
+            "parquet": lambda _: parquet.write_table(pa.Table.from_pylist([row]), files),
+        }
+        write[form](json.dumps(row))
+    elif form == "tsv":
+        row["negatives"] = json.dumps(row["negatives"])
+        files.write_text("\n".join("\t".join(line) for line in (row.keys(), row.values())))
+    elif form == "several rows":
+        files = tmp_path / "asked.jsonl"
+        files.write_text("".join(json.dumps(row | {"answers": given}) + "\n" for given in ("Paris", answers)))
+    else:
+        files = tmp_path / "dev.{language}.json"
+        asking = [{"id": "q", "question": "what?", "answers": answers}]
+        content = [{"context": text, "qas": asking if text == texts[0] else []} for text in texts]
+        (tmp_path / "dev.en.json").write_text(json.dumps({"data": [{"title": "a", "paragraphs": content}]}))
+    asked = read_asked(data_set(str(files), DatasetConfig()))
+    assert asked.answers == [{"paris", "lutetia"}]
+    config = MiningConfig(last_rank=4, ratio=2.0, margin=-2.0)
+    out = tmp_path / "mined.jsonl"
+    mine(encoder, asked, out, config, EncodingConfig(precision="fp32"), SearchConfig(device="cpu"))
+    assert sorted(json.loads(out.read_text())["negatives"]) == texts[2:]
+
+
+@pytest.mark.parametrize("answers", [7, True, None, [None, 7], [[]]])
+def test_answers_of_no_known_form_are_none(tmp_path, answers):
+    row = {"query": "what?", "passage": "It is now Paris.", "lang": "en", "answers": answers}
+    (tmp_path / "asked.jsonl").write_text(json.dumps(row))
+    assert read_asked(data_set(str(tmp_path / "asked.jsonl"), DatasetConfig())).answers == [set()]
+
+
 @pytest.mark.parametrize("form", ["squad", "lareqa"])
 def test_only_the_languages_that_are_named_are_mined(tmp_path, form):
     for code in ("de", "en", "fi"):
