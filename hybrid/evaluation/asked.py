@@ -15,7 +15,7 @@ from hybrid.data.records import Paragraph, Row
 from hybrid.data.report import Report
 from hybrid.data.sources import files_by_language, read_files
 from hybrid.evaluation.collection import Collection, Texts
-from hybrid.evaluation.negatives import normalised
+from hybrid.evaluation.negatives import linked, normalised
 from hybrid.evaluation.passages import passage_collection
 from hybrid.evaluation.tasks.parallel import pattern, read_paragraphs
 from hybrid.runtime.errors import InputError
@@ -106,7 +106,7 @@ def _with_text(paragraphs: Iterable[Paragraph], language: str, report: Report) -
 
 def from_paragraphs(paragraphs: dict[str, list[Paragraph]]) -> Asked:
     """Return the questions of paragraphs by language; each distinct paragraph is a passage."""
-    collection = passage_collection(paragraphs, "paragraph")
+    collection = _united(passage_collection(paragraphs, "paragraph"))
     given = [(p, question) for code in collection.languages for p in paragraphs[code] for question in p.questions]
     found = _answers(collection.question, enumerate((q.answer_text, *q.answers) for _, q in given))
     return Asked(collection, [question.id for _, question in given], [p.article for p, _ in given], found)
@@ -115,8 +115,8 @@ def from_paragraphs(paragraphs: dict[str, list[Paragraph]]) -> Asked:
 def from_rows(rows: Iterable[Row]) -> Asked:
     """Return the questions of rows; the passages are theirs, and the negatives that they were given.
 
-    A question's passages are those of all rows of its id; rows of one group are translations or variants of one
-    question, so that no passage of the group becomes a negative.
+    A question's passages are those of all rows of its id; rows of one group, or of the same words, are translations
+    or variants of one question, so that no passage of them becomes a negative.
     """
     kept = list(rows)
     languages = tuple(sorted({code for row in kept for code in (row.query_language, row.passage_language)}))
@@ -150,9 +150,22 @@ def from_rows(rows: Iterable[Row]) -> Asked:
         ).reshape(-1, 2),
         question=np.array(question, np.int64),
     )
+    collection = _united(collection)
     place = {key: query for query, key in enumerate(first)}
     answers = _answers(collection.question, ((place[row.id, row.query_language], row.answers) for row in kept))
     return Asked(collection, [row.id for row in queries], [row.article for row in queries], answers)
+
+
+def _united(collection: Collection) -> Collection:
+    """Give questions that are asked in the same words of a language one number, whatever their ids.
+
+    A passage that answers one of them is then no negative of the others, and their answers are those of all.
+    """
+    first: dict[tuple[int, str], int] = {}
+    question, queries = collection.question.tolist(), collection.queries
+    asked = zip(queries.language.tolist(), map(normalised, queries.texts), question, strict=True)
+    same = ((number, first.setdefault((language, text), number)) for language, text, number in asked)
+    return replace(collection, question=linked(max(question, default=-1) + 1, same)[collection.question])
 
 
 def _answers(question: np.ndarray, given: Iterable[tuple[int, Iterable[str]]]) -> list[set[str]]:

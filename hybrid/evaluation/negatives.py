@@ -3,7 +3,7 @@
 import math
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
@@ -89,7 +89,17 @@ Relevance = Callable[[np.ndarray], np.ndarray]
 
 def document_groups(collection: Collection) -> np.ndarray:
     """Return int64 [documents]: the same number for documents that answer a question in common, in any language."""
-    parent = list(range(len(collection.documents)))
+    first: dict[int, int] = {}
+    pairs = collection.relevant.tolist()
+    return linked(
+        len(collection.documents),
+        ((document, first.setdefault(int(collection.question[query]), document)) for query, document in pairs),
+    )
+
+
+def linked(count: int, pairs: Iterable[tuple[int, int]]) -> np.ndarray:
+    """Return int64 [count]: the same number, one of theirs, for all that pairs of numbers link, over others too."""
+    parent = list(range(count))
 
     def root(row: int) -> int:
         while parent[row] != row:
@@ -97,11 +107,9 @@ def document_groups(collection: Collection) -> np.ndarray:
             row = parent[row]
         return row
 
-    first: dict[int, int] = {}
-    for query, document in collection.relevant.tolist():
-        question = int(collection.question[query])
-        parent[root(document)] = root(first.setdefault(question, document))
-    return np.array([root(row) for row in range(len(parent))])
+    for one, other in pairs:
+        parent[root(one)] = root(other)
+    return np.array([root(row) for row in range(count)], np.int64)
 
 
 def normalised(text: str) -> str:

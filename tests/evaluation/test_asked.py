@@ -93,6 +93,37 @@ def test_no_negative_holds_any_of_the_answers_that_a_file_gives(encoder, tmp_pat
     assert sorted(json.loads(out.read_text())["negatives"]) == texts[2:]
 
 
+@pytest.mark.parametrize("form", ["rows without ids", "rows of several ids", "squad"])
+def test_a_passage_that_answers_the_same_question_in_another_row_is_no_negative(encoder, tmp_path, form):
+    asking = [
+        ("Who sang?", "Ann sang."),
+        ("who  sang?", "Bob sang."),
+        ("Who ran?", "Cid ran."),
+        ("Who ran?", "Dan ran."),
+    ]
+    files = tmp_path / "asked.jsonl"
+    if form == "squad":
+        files = tmp_path / "dev.{language}.json"
+        content = [
+            {"context": text, "qas": [{"id": text, "question": query, "answers": [{"text": text, "answer_start": 0}]}]}
+            for query, text in asking
+        ]
+        (tmp_path / "dev.en.json").write_text(json.dumps({"data": [{"title": "a", "paragraphs": content}]}))
+    else:
+        names = [{"id": text} if form == "rows of several ids" else {} for _, text in asking]
+        rows = [{"query": query, "passage": text, "lang": "en"} for query, text in asking]
+        files.write_text("".join(json.dumps(row | name) + "\n" for row, name in zip(rows, names, strict=True)))
+    config = MiningConfig(last_rank=4, ratio=2.0, margin=-2.0)
+    out = tmp_path / "mined.jsonl"
+    settings = [config, EncodingConfig(precision="fp32"), SearchConfig(device="cpu")]
+    mine(encoder, read_asked(data_set(str(files), DatasetConfig())), out, *settings)
+    lines = [json.loads(line) for line in out.open()]
+    texts = [text for _, text in asking]
+    assert [line["passage"] for line in lines] == texts
+    assert [sorted(line["negatives"]) for line in lines] == [texts[2:]] * 2 + [texts[:2]] * 2
+    assert len({line["group"] for line in lines}) == 2
+
+
 @pytest.mark.parametrize("answers", [7, True, None, [None, 7], [[]]])
 def test_answers_of_no_known_form_are_none(tmp_path, answers):
     row = {"query": "what?", "passage": "It is now Paris.", "lang": "en", "answers": answers}
