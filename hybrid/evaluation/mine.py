@@ -21,7 +21,7 @@ from hybrid.evaluation.encoding import encode
 from hybrid.evaluation.faiss_index import check_index
 from hybrid.evaluation.negatives import Mined, MiningConfig, allowed, choose, document_groups, positives
 from hybrid.evaluation.plots import histogram
-from hybrid.evaluation.results import model_digest
+from hybrid.evaluation.results import check_models, model_digest
 from hybrid.evaluation.search import Found, exact_scores, sampled_recall, search
 from hybrid.evaluation.vectors import Vectors
 from hybrid.models.config import ModelConfig
@@ -173,6 +173,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--search", type=SearchConfig, default=SearchConfig(), help="how candidates are found")
     with bad_input_told(), unwrapped():
         given = parser.instantiate(parser.parse_args(arguments))
+        check_models([given.model], given.encoder)
         asked = read_asked(data_set(given.data, given.dataset))
         accelerator = start(given.encoding.precision, stall_seconds=STALL_SECONDS)
         with Ending("the same command goes on with the embeddings that are written"):

@@ -36,8 +36,8 @@ def model_paths(given: list[str]) -> list[str]:
 
 
 def check_models(paths: Iterable[str], config: ModelConfig) -> None:
-    """Raise InputError, before anything is scored, for the first place of no model: a directory without one, or no hub
-    id that can be reached.
+    """Raise InputError, before anything is encoded, for the first place of no model: a directory without one, or no hub
+    id that can be reached; or of one that lacks the projection asked for, which would be random.
 
     Args:
         paths: directories and hub ids.
@@ -49,7 +49,12 @@ def check_models(paths: Iterable[str], config: ModelConfig) -> None:
                 f"--model {path}: holds no config.json and no modules.json; give a directory in transformers' or "
                 "sentence-transformers' form."
             )
-        with_saved_settings(replace(config, name=path))
+        _, projection = with_saved_settings(replace(config, name=path))
+        if config.projection and projection is None:
+            raise InputError(
+                f"--encoder.projection is {config.projection}, but {path} has no trained projection to as many "
+                "dimensions, and a random one would be taken; remove it."
+            )
 
 
 def results_folder(out_dir: str | Path, path: str, model: str) -> Path:

@@ -1,14 +1,21 @@
 """What scoring would refuse is refused before an encoder is trained or loaded, and what has no effect is told."""
 
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
+import evaluate
+from hybrid.evaluation import mine
 from hybrid.evaluation.benchmarks import Benchmarks
 from hybrid.evaluation.config import BenchmarkConfig, EvaluationConfig, SearchConfig
 from hybrid.evaluation.evaluator import check_scoring
 from hybrid.evaluation.loading import load_tasks
+from hybrid.evaluation.results import check_models
+from hybrid.models import ModelConfig
+from hybrid.models.projection import Projection
+from hybrid.models.save import save_encoder
 from hybrid.runtime.errors import InputError
 from tests.evaluation.published import write_bucc, write_mlqa, write_reader
 
@@ -53,6 +60,26 @@ def test_texts_for_the_removal_of_languages_are_missed_at_the_start(tmp_path):
 def test_an_index_without_the_library_that_has_it_is_refused():
     with pytest.raises(InputError, match=r"search.factory is 'HNSW8,Flat', but search.backend is torch"):
         SearchConfig(factory="HNSW8,Flat")
+
+
+def test_a_projection_that_nobody_trained_is_neither_scored_nor_mined_with(encoder, tmp_path, monkeypatch, capsys):
+    save_encoder(encoder, tmp_path / "plain", "card", 32)
+    encoder.projection = Projection(32, 8)
+    save_encoder(encoder, tmp_path / "projected", "card", 32)
+    monkeypatch.setattr(evaluate, "listen", lambda: None)  # signals stay pytest's
+    monkeypatch.setattr(mine, "read_asked", None)
+    monkeypatch.setattr(evaluate, "load_tasks", None)
+    for folder, width in (("plain", 8), ("projected", 4)):
+        model = ["--model", str(tmp_path / folder), "--encoder.projection", str(width)]
+        monkeypatch.setattr(sys, "argv", ["evaluate.py", *model, "--tasks", PARALLEL, "--data_dir", str(SAMPLE)])
+        for refused in (evaluate.main, lambda given=model: mine.main([*given, "--data", "x", "--out", "y"])):
+            with pytest.raises(SystemExit, match="2"):
+                refused()
+            told = capsys.readouterr().out
+            assert f"--encoder.projection is {width}, but {tmp_path / folder} has no trained projection" in told
+    for width in (8, None):
+        check_models([str(tmp_path / "projected")], ModelConfig(projection=width))
+    check_models([str(tmp_path / "plain")], ModelConfig())
 
 
 @pytest.mark.parametrize(
