@@ -4,8 +4,10 @@ Prints a table for each task and setting with 95% intervals, differences from th
 tests and Holm's correction; writes the same as Markdown and HTML, with figures. ``--log`` puts all of it in MLflow.
 """
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from fractions import Fraction
 from pathlib import Path
 
@@ -206,8 +208,10 @@ def _by_language(recipe: Recipe, task: str, setting: str, name: str) -> dict[str
     return {language: float(np.mean(found)) for language, found in by_language.items()}
 
 
-def report(recipes: Sequence[Recipe], baseline: Recipe, measures: Sequence[str], folder: Path) -> tuple[str, list[Row]]:
-    """Write comparison.md, comparison.html and figures into `folder`; return the Markdown and all figures' rows."""
+def report(
+    recipes: Sequence[Recipe], baseline: Recipe, measures: Sequence[str], folder: Path
+) -> tuple[str, list[Row], list[Path]]:
+    """Write comparison.md, comparison.html and figures into `folder`; return the Markdown, all rows, and the files."""
     rows = compare(recipes, baseline, measures)
     if not rows:
         raise InputError("the runs share no task with one of the measures asked for; give --measures that they have.")
@@ -220,23 +224,31 @@ def report(recipes: Sequence[Recipe], baseline: Recipe, measures: Sequence[str],
     text = "\n\n".join(f"## {heading}\n\n{table}" for heading, table in parts) + "\n"
     folder.mkdir(parents=True, exist_ok=True)
     drawn = figures(folder, recipes, rows)
-    with atomic_file(folder / "comparison.md") as file:
-        file.write(text)
-    with atomic_file(folder / "comparison.html") as file:
-        file.write(page("Comparison", parts, drawn))
-    return text, rows
+    written = [folder / "comparison.md", folder / "comparison.html"]
+    for path, content in zip(written, (text, page("Comparison", parts, drawn)), strict=True):
+        with atomic_file(path) as file:
+            file.write(content)
+    return text, rows, written + drawn
 
 
-def log_report(folder: Path, text: str, rows: Sequence[Row], baseline: str, tracking: TrackingConfig) -> str:
-    """Log a report to MLflow as a run of its own: files, and differences as metrics; return where it is."""
-    tracker = Tracker(folder, f"compare with {baseline}", tracking)
+def log_report(
+    folder: Path, text: str, rows: Sequence[Row], files: Sequence[Path], baseline: str, tracking: TrackingConfig
+) -> str:
+    """Log a report to MLflow as a run of its own: files, and differences as metrics; return where it is.
+
+    Args:
+        folder: of the reports; each one's journal gets a folder there, since a journal goes on with its run.
+    """
+    own = folder / "logged" / f"{datetime.now():%Y%m%d-%H%M%S-%f}"
+    tracker = Tracker(own, f"compare with {baseline}", tracking)
     names = list(dict.fromkeys(row.recipe for row in rows))
     tracker.tags({"job": "compare", "baseline": baseline, "recipes": " ".join(names)})
     tracker.describe(text)
     different = [row for row in rows if row.difference is not None]
     tracker.metrics({f"{row.place}/{row.measure}/{row.recipe} minus {baseline}": row.difference for row in different})
-    for file in sorted(folder.glob("comparison.*")) + sorted(folder.glob("*.png")):
-        tracker.artifact(file)
+    for file in files:
+        # A copy: files are read when they are sent, and by then the next report may have taken their place.
+        tracker.artifact(shutil.copy(file, own))
     tracker.close()
     return tracker.place()
 
@@ -267,11 +279,11 @@ def main(arguments: list[str] | None = None) -> None:
         baseline = recipes[names.index(given.baseline) if given.baseline else 0]
         folder = Path(given.out_dir)
         check_measures(recipes, given.measures)
-        text, rows = report(recipes, baseline, given.measures or COLUMNS, folder)
+        text, rows, files = report(recipes, baseline, given.measures or COLUMNS, folder)
         log(f"{text}\nreport: {folder / 'comparison.html'}")
         if given.log:
             tracking = TrackingConfig(uri=given.tracking_uri, experiment=given.experiment)
-            log(f"run:    {log_report(folder, text, rows, baseline.name, tracking)}")
+            log(f"run:    {log_report(folder, text, rows, files, baseline.name, tracking)}")
 
 
 if __name__ == "__main__":

@@ -261,6 +261,22 @@ def test_a_report_is_logged_on_request_with_its_files_and_differences(folders, m
     assert "compare with good in experiment e" in capsys.readouterr().out
 
 
+def test_each_report_is_a_run_of_its_own_with_the_files_that_it_wrote(folders, mlflow_uri):
+    client = MlflowClient(tracking_uri=mlflow_uri)
+    places = [str(folders / name) for name in ("good", "poor")]
+    for baseline in ("good", "poor"):
+        tracking = ["--log", "--tracking_uri", mlflow_uri, "--experiment", "e"]
+        main([*places, "--baseline", baseline, "--out_dir", str(folders / "out"), *tracking])
+        for name in ("good", "poor"):  # of the second report no losses are known
+            (folders / name / "tracking.jsonl").unlink(missing_ok=True)
+    runs = client.search_runs([client.get_experiment_by_name("e").experiment_id])
+    for run, baseline in zip(runs, ("poor", "good"), strict=True):
+        files = {item.path for item in client.list_artifacts(run.info.run_id)}
+        assert files >= {"comparison.html", "made.monolingual.languages.png"}
+        assert ("loss.png" in files) == (baseline == "good")
+        assert all(name.endswith(f" minus {baseline}") for name in run.data.metrics)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
