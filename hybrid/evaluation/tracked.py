@@ -108,7 +108,8 @@ def _run_targets(place: str, uri: str | None, folder: Path) -> list[Target]:
             f"{'' if own else ', where another run has taken its place'}) nor among its "
             "artifacts; give the model's directory with --model."
         )
-    step = int(run.data.params.get("training.steps", 0))
+    # MLflow keeps a parameter's first value; of a run that was lengthened the new one is a tag.
+    step = int(run.data.tags.get("changed.training.steps") or run.data.params.get("training.steps", 0))
     name = run.info.run_name
     if len(models) == 1:
         return [Target(str(models[0]), run_id, name, step)]

@@ -267,8 +267,10 @@ def _send_event(client, run_id: str, event: dict[str, Any]) -> None:
 def _send_params(client, run_id: str, values: dict[str, str]) -> None:
     from mlflow.entities import Param, RunTag
 
-    known = client.get_run(run_id).data.params
-    changed = {key: value for key, value in values.items() if known.get(key, value) != value}
+    run = client.get_run(run_id).data
+    known = run.params
+    # A value that changes back to the first one changes the tag.
+    changed = {k: v for k, v in values.items() if run.tags.get(f"changed.{k}", known.get(k, v)) != v}
     short = {k: v for k, v in values.items() if k not in known and len(v) <= LONGEST_PARAMETER}
     for key in values.keys() - known.keys() - short.keys():
         client.log_text(run_id, values[key], f"params/{key}.txt")

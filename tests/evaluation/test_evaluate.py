@@ -17,7 +17,7 @@ import train
 from hybrid.config import read_config
 from hybrid.evaluation import vectors
 from hybrid.models.save import save_encoder
-from hybrid.runtime.tracking import JOURNAL, Tracker
+from hybrid.runtime.tracking import JOURNAL, Tracker, TrackingConfig
 from tests.evaluation.run_evaluate import SHARD
 from tests.launched import Launched, statuses
 
@@ -128,6 +128,21 @@ def test_the_models_of_a_run_are_scored_and_the_run_gets_the_scores(run, tmp_pat
     assert f"{history[1]:.4f}" in capsys.readouterr().out
     names = {item.path for item in client.list_artifacts(run_id, "results/evaluate/parallel-heldout")}
     assert {"results/evaluate/parallel-heldout/scores.json", "results/evaluate/parallel-heldout/map.png"} <= names
+
+
+def test_the_scores_of_a_run_that_was_lengthened_stand_at_its_new_last_step(run, tmp_path, monkeypatch):
+    client, run_id, rest = run
+    journal = Tracker(tmp_path / "trained", "trained", TrackingConfig(uri=client.tracking_uri), run_id)
+    journal.params({"training.steps": 9})
+    journal.close()
+    monkeypatch.setattr(
+        evaluate,
+        "evaluate_encoder",
+        lambda encoder, tasks, folder, *_: (folder / "dev").mkdir(parents=True) or {"dev/map": 0.5},
+    )
+    monkeypatch.setattr(sys, "argv", ["evaluate.py", "--mlflow_run", run_id, *rest])
+    evaluate.main()
+    assert [metric.step for metric in client.get_metric_history(run_id, "dev/map")] == [9]
 
 
 def test_the_tables_that_figures_come_from_are_logged_with_them(run, monkeypatch):

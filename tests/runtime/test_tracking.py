@@ -103,14 +103,15 @@ def test_another_address_than_the_runs_own_is_told(in_folder, capsys):
 
 
 def test_a_continued_run_is_one_run_and_keeps_its_first_parameters(in_folder):
-    for steps in ("10", "20"):
+    for steps in ("10", "20", "10"):
         tracker = Tracker(in_folder / "run", "name", TrackingConfig(uri=store(in_folder)))
-        tracker.params({"steps": steps})
+        tracker.params({"steps": steps, "seed": "0"})
         tracker.metrics({"loss": 1.0}, int(steps))
         tracker.close()
-    _, run = the_run(store(in_folder))
-    assert run.data.params["steps"] == "10"
-    assert run.data.tags["changed.steps"] == "20"
+        _, run = the_run(store(in_folder))
+        assert run.data.params["steps"] == "10"
+        assert run.data.tags.get("changed.steps", "10") == steps
+    assert "changed.seed" not in run.data.tags
 
 
 def test_a_dead_server_is_told_once_stops_nothing_and_the_rest_is_sent_later(in_folder, capsys, monkeypatch):
