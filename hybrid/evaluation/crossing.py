@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from hybrid.evaluation.encoding import inference, missing_shards
-from hybrid.evaluation.results import weights_digest
+from hybrid.evaluation.results import network_digest
 from hybrid.evaluation.vectors import shard_path, shards
 from hybrid.runtime.errors import InputError
 from hybrid.runtime.files import atomic_file, digest
@@ -62,7 +62,7 @@ def pair_probabilities(
     again, so that a killed job goes on. Raises InputError on every rank, naming pairs, if a probability is NaN.
     """
     manifest = {
-        "model": weights_digest(encoder.model),
+        "model": network_digest(encoder.model, encoder.model.config, encoder.tokenizer),
         "pairs": digest(pairs),
         "length": max_length,
         "precision": precision,

@@ -4,7 +4,6 @@ A pair of question and passage that is too long for the model is read in windows
 is the span with the largest sum of start and end logit over all windows of all passages that are read.
 """
 
-import hashlib
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from hybrid.evaluation.results import network_digest
 from hybrid.runtime.errors import InputError
 from hybrid.runtime.files import digest, file_digest
 from hybrid.runtime.logs import progress
@@ -37,12 +37,8 @@ class Reader:
 
     @property
     def digest(self) -> str:
-        """Of the weights: what stands beside the scores that it made."""
-        state = hashlib.blake2b(digest_size=16)
-        for name, tensor in self.model.state_dict().items():
-            state.update(name.encode())
-            state.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-        return state.hexdigest()
+        """Of all that its answers depend on: what stands beside the scores that it made."""
+        return network_digest(self.model, self.model.config, self.tokenizer)
 
     def read(self, questions: Sequence[str], passages: Sequence[Sequence[str]]) -> list[str]:
         """Return the answer to each question out of its own passages; empty where none has a token to take."""

@@ -22,6 +22,8 @@ from hybrid.runtime.processes import barrier, gather_objects, is_main, world_siz
 
 _SCORED = ("*.parquet", "*.run", "*.qrels", "*.answers.json", "*.predictions.json", "*.png")
 """What a scoring writes beside scores.json."""
+_NOT_OF_OUTPUTS = ("transformers_version", "architectures", "auto_map", "dtype", "torch_dtype", "use_cache")
+"""What a configuration says of its making and of memory; paths and the attention's implementation begin with _."""
 
 
 def model_paths(given: list[str]) -> list[str]:
@@ -86,18 +88,39 @@ def weights_digest(module: torch.nn.Module) -> str:
     return state.hexdigest()
 
 
+def network_digest(module: torch.nn.Module, config, tokenizer) -> str:
+    """Return a digest of what a network gives for a text: weights, configuration and tokenizer, wherever they lie.
+
+    Args:
+        module: the network, or what holds it beside other weights that count.
+        config: the network's, of transformers.
+    """
+    if tokenizer.is_fast:
+        # How texts were cut and padded last is remembered there too, and is no part of the model.
+        pieces = json.loads(tokenizer.backend_tokenizer.to_str()) | {"truncation": None, "padding": None}
+    else:
+        pieces = tokenizer.get_vocab()
+    sides = [tokenizer.truncation_side, tokenizer.padding_side]
+    return digest([weights_digest(module), _of_outputs(config.to_dict()), pieces, sides])
+
+
+def _of_outputs(config: dict) -> dict:
+    """Return a configuration, and those within it, without what changes no output; dropout is for training."""
+    return {
+        str(key): _of_outputs(value) if isinstance(value, dict) else value
+        for key, value in config.items()
+        if key not in _NOT_OF_OUTPUTS and not str(key).startswith("_") and "dropout" not in str(key)
+    }
+
+
 def model_digest(encoder) -> str:
-    """Return a digest of an encoder's weights, tokenizer and settings, whatever place it came from, on every rank."""
+    """Return a digest of all that an encoder's embeddings depend on, whatever place it came from, on every rank."""
     value = None
     if is_main():
-        tokenizer = json.loads(encoder.tokenizer.backend_tokenizer.to_str())
-        # How texts were cut and padded last is remembered there too, and is no part of the model.
-        tokenizer |= {"truncation": None, "padding": None}
         settings = [encoder.config.pooling, encoder.prefixes, encoder.config.projection]
-        # Weights do not tell it; a linear map keeps the digest that it had before there were others.
-        if encoder.projection and encoder.projection.activation_name != "Identity":
-            settings.append(encoder.projection.activation_name)
-        value = digest([weights_digest(encoder), tokenizer, *settings])
+        # Weights do not tell it.
+        settings += [encoder.projection.activation_name] if encoder.projection else []
+        value = digest([network_digest(encoder, encoder.backbone.config, encoder.tokenizer), *settings])
     return gather_objects(value)[0]
 
 

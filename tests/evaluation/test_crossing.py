@@ -1,5 +1,7 @@
 """The cross-encoder that filters mined negatives: the same judgments whatever is in a batch, each pair once."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -42,6 +44,22 @@ def test_probabilities_are_those_of_single_pairs_and_a_killed_job_computes_only_
     assert sum(sizes) == 4
     pair_probabilities(encoder, [*pairs[:-1], ("other", "pair")], tmp_path / "shards", **settings)
     assert sum(sizes) == 14
+
+
+@pytest.mark.parametrize(
+    ("file", "changes"),
+    [("config.json", {"layer_norm_eps": 0.1}), ("tokenizer_config.json", {"truncation_side": "left"})],
+)
+def test_judgments_of_equal_weights_and_another_configuration_or_tokenizer_are_not_taken_again(tmp_path, file, changes):
+    pairs = [(f"what {number}?", f"passage {number} {'x' * number} end") for number in range(30)]
+    settings = {"max_length": 24, "batch_tokens": 128, "precision": "fp32"}
+    first = pair_probabilities(cross_encoder(tmp_path / "cross", 1), pairs, tmp_path / "shards", **settings)
+    place = tmp_path / "cross" / file
+    place.write_text(json.dumps(json.loads(place.read_text()) | changes))
+    other = CrossEncoder(str(tmp_path / "cross"), torch.device("cpu"))
+    again = pair_probabilities(other, pairs, tmp_path / "shards", **settings)
+    assert (again == pair_probabilities(other, pairs, tmp_path / "fresh", **settings)).all()
+    assert (again != first).any()
 
 
 def test_a_judgment_that_is_no_number_is_refused_with_its_texts_and_never_kept(tmp_path, monkeypatch):

@@ -1,5 +1,8 @@
 """Embeddings: those of sentence-transformers, each text once, in batches of a budget, resumed after a kill."""
 
+import json
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -8,8 +11,11 @@ from hybrid.evaluation import vectors
 from hybrid.evaluation.config import EncodingConfig
 from hybrid.evaluation.encoding import encode
 from hybrid.evaluation.results import model_digest
+from hybrid.models import ModelConfig
+from hybrid.models.load import load_encoder
 from hybrid.models.save import save_encoder
 from hybrid.runtime.errors import InputError
+from tests.models.test_encoder import SHAPES, tiny
 
 FP32 = EncodingConfig(precision="fp32", batch_tokens=200)
 TEXTS = [f"text {number} {'word ' * (number % 17)}" for number in range(50)] + ["text 3 again", "text 3 again"]
@@ -141,3 +147,52 @@ def test_shards_hold_every_row_once_and_are_many_enough_for_the_ranks_of_a_node(
     for ranks in (2, 4, 8):
         most = max(sum(sizes[rank::ranks]) for rank in range(ranks))
         assert count < 64 * 2 * ranks or most <= 1.3 * count / ranks
+
+
+def altered(folder, name: str, file: str, **changes):
+    """Copy a model's directory beside itself, with other values in one of its JSON files."""
+    other = shutil.copytree(folder, folder.with_name(name))
+    (other / file).write_text(json.dumps(json.loads((other / file).read_text()) | changes))
+    return other
+
+
+def digest_of(folder, **options) -> str:
+    return model_digest(load_encoder(ModelConfig(name=str(folder), **options)))
+
+
+@pytest.mark.parametrize(
+    ("file", "changes"),
+    [
+        ("config.json", {"layer_norm_eps": 0.1}),
+        ("config.json", {"hidden_act": "relu"}),
+        ("tokenizer_config.json", {"truncation_side": "left"}),
+    ],
+)
+def test_models_of_equal_weights_and_other_embeddings_have_other_digests(encoder, tmp_path, file, changes):
+    save_encoder(encoder, tmp_path / "model", "card", 32)
+    altered(tmp_path / "model", "other", file, **changes)
+    both = [load_encoder(ModelConfig(name=str(tmp_path / name))) for name in ("model", "other")]
+    found = [encode(each, TEXTS, "query", 12, tmp_path / f"embeddings-{n}", FP32, None) for n, each in enumerate(both)]
+    assert np.abs(found[0][:] - found[1][:]).max() > 1e-5
+    assert model_digest(both[0]) != model_digest(both[1])
+
+
+@pytest.mark.parametrize("model_type", SHAPES)
+def test_a_model_has_one_digest_however_often_it_is_saved_and_however_it_is_run(model_type, tmp_path):
+    encoder = tiny(model_type, projection=8)
+    with torch.no_grad():  # values that bf16 has too
+        for parameter in encoder.parameters():
+            parameter.copy_(parameter.bfloat16())
+    first = model_digest(encoder)
+    save_encoder(encoder, tmp_path / "model", "card", 32)
+    assert {digest_of(tmp_path / "model", attention=name) for name in ("auto", "sdpa", "eager")} == {first}
+    assert digest_of(tmp_path / "model", dropout=0.0) == first
+    loaded = load_encoder(ModelConfig(name=str(tmp_path / "model")))
+    for precision in ("bf16", "fp32"):
+        encode(loaded, ["a cat"], "query", 8, tmp_path / precision, EncodingConfig(precision=precision), None)
+        assert model_digest(loaded) == first
+    save_encoder(loaded, tmp_path / "again", "card", 64)
+    loaded.backbone.bfloat16().save_pretrained(tmp_path / "again")
+    assert json.loads((tmp_path / "again" / "config.json").read_text())["dtype"] == "bfloat16"
+    architectures = {"architectures": ["ForMaskedLM"], "transformers_version": "4.0.0"}
+    assert digest_of(altered(tmp_path / "again", "published", "config.json", **architectures)) == first

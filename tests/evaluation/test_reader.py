@@ -167,6 +167,14 @@ def test_readers_are_told_apart_by_any_of_their_files(tmp_path):
     assert reader_key(str(tmp_path)) in keys
 
 
+def test_what_stands_beside_scores_tells_readers_of_other_configurations_and_tokenizers_apart():
+    first, second, third = (Reader(network(byte_tokenizer()), byte_tokenizer()) for _ in range(3))
+    assert first.digest == second.digest
+    second.model.config.layer_norm_eps = 0.1
+    third.tokenizer.add_tokens("word")
+    assert len({reader.digest for reader in (first, second, third)}) == 3
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
