@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tests.benchmarks.suite import memory_gb
+from tests.benchmarks.suite import PREFIXES, memory_gb
 
 LENGTHS = {"passage": 256, "query": 64}
 """Tokens of a text, at the most."""
@@ -28,7 +28,8 @@ def ours(work: dict) -> Encode:
     from hybrid.runtime.launch import start
 
     accelerator = start(work["precision"], 0)
-    encoder = load_encoder(ModelConfig(name=work["model"])).to(accelerator.device)
+    config = ModelConfig(name=work["model"], query_prefix=PREFIXES["query"], passage_prefix=PREFIXES["passage"])
+    encoder = load_encoder(config).to(accelerator.device)
 
     def encode_part(texts: list[str], what: str) -> np.ndarray:
         with tempfile.TemporaryDirectory() as folder:
@@ -42,12 +43,14 @@ def theirs(work: dict) -> Encode:
     from sentence_transformers import SentenceTransformer
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    encoder = SentenceTransformer(work["model"], device=device)
+    encoder = SentenceTransformer(work["model"], device=device, prompts=PREFIXES)
 
     def encode_part(texts: list[str], what: str) -> np.ndarray:
         encoder.max_seq_length = LENGTHS[what]
         with torch.autocast(device, torch.bfloat16, enabled=work["precision"] == "bf16"):
-            return np.asarray(encoder.encode(texts, prompt_name=what, batch_size=32), np.float32)
+            # A directory without modules.json normalises nothing by itself; ours are always unit vectors.
+            vectors = encoder.encode(texts, prompt_name=what, batch_size=32, normalize_embeddings=True)
+        return np.asarray(vectors, np.float32)
 
     return encode_part
 

@@ -14,7 +14,7 @@ from hybrid.evaluation.evaluator import evaluate_encoder, score
 from hybrid.evaluation.loading import LoadedTask, load_tasks
 from hybrid.models.config import ModelConfig
 from hybrid.models.load import load_encoder
-from tests.benchmarks.suite import memory_gb
+from tests.benchmarks.suite import PREFIXES, memory_gb
 
 
 def embeddings(work: dict, loaded: LoadedTask, folder: Path) -> dict:
@@ -34,7 +34,8 @@ def embeddings(work: dict, loaded: LoadedTask, folder: Path) -> dict:
 
 def ours(work: dict, loaded: LoadedTask, folder: Path) -> dict:
     """Encode and score; loading the model does not count, here nor there."""
-    encoder = load_encoder(ModelConfig(name=work["model"]))
+    model = ModelConfig(name=work["model"], query_prefix=PREFIXES["query"], passage_prefix=PREFIXES["passage"])
+    encoder = load_encoder(model)
     start = time.perf_counter()
     config = EvaluationConfig(encoding=EncodingConfig(work["precision"]))
     metrics = evaluate_encoder(encoder, [loaded], folder, config)
@@ -50,7 +51,7 @@ def theirs(work: dict, loaded: LoadedTask, folder: Path) -> dict:
     relevant: dict[str, set[str]] = {}
     for query, document in collection.relevant.tolist():
         relevant.setdefault(collection.queries.ids[query], set()).add(collection.documents.ids[document])
-    model = SentenceTransformer(work["model"])
+    model = SentenceTransformer(work["model"], prompts=PREFIXES)
     model.max_seq_length = 256
     evaluator = InformationRetrievalEvaluator(
         dict(zip(collection.queries.ids, collection.queries.texts, strict=True)),

@@ -23,6 +23,8 @@ SAME = ("processor", "cores", "gpus", "python", "versions")
 """What has to be alike for repeats to go into one table."""
 PARTS = ("name", "run", "repeats", "out", "append", "only", "processes", "embeddings", "stages", "workers", "skip")
 """Flags that choose what is measured, not on which work: calls with different ones may add to one table."""
+PREFIXES = {"query": "query: ", "passage": "passage: "}
+"""What stands before a text on both sides, whatever the model's directory says of it: they are to do the same work."""
 
 
 class OutOfMemory(RuntimeError):

@@ -1,10 +1,7 @@
 """The benchmark `gpu`, all of it on the CPU with tiny encoders: what a session with a GPU starts is known to run."""
 
 import gzip
-import importlib
 import json
-import os
-from unittest import mock
 
 import pytest
 
@@ -34,21 +31,10 @@ def squad(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def here(monkeypatch):
+def here(in_this_process, monkeypatch):
     """Scripts run in this process, and the CPU counts as the device."""
-
-    def run(script: str, work: dict, processes: int = 1) -> dict:
-        from accelerate.state import AcceleratorState
-
-        AcceleratorState._reset_state(reset_partial_state=True)
-        module = importlib.import_module(f"tests.benchmarks.{script.removesuffix('.py')}")
-        with mock.patch.dict(os.environ):
-            found = module.main(json.loads(json.dumps(work)))
-        AcceleratorState._reset_state(reset_partial_state=True)
-        return json.loads(json.dumps(found))
-
-    monkeypatch.setattr(training, "worker", run)
-    monkeypatch.setattr(gpu, "worker", run)
+    monkeypatch.setattr(training, "worker", in_this_process)
+    monkeypatch.setattr(gpu, "worker", in_this_process)
     monkeypatch.setattr(gpu, "obstacle", lambda: None)
 
 

@@ -15,9 +15,7 @@ from sentence_transformers.sentence_transformer.losses import (
 )
 from transformers import AutoConfig, TrainerCallback
 
-from tests.benchmarks.suite import memory_gb
-
-PROMPTS = {"query": "query: ", "passage": "passage: "}
+from tests.benchmarks.suite import PREFIXES, memory_gb
 
 
 class Clock(TrainerCallback):
@@ -74,7 +72,7 @@ def main(given: dict) -> dict:
         use_cpu=not torch.cuda.is_available(),
         ddp_backend="gloo" if world > 1 and not torch.cuda.is_available() else None,
         dataloader_num_workers=1,
-        prompts=PROMPTS,
+        prompts=PREFIXES,
         report_to="none",
         save_strategy="no",
         disable_tqdm=True,
