@@ -10,7 +10,7 @@ import time
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from tests.benchmarks.suite import ROOT, Case, in_a_process, report
+from tests.benchmarks.suite import ROOT, Case, environment, in_a_process, report
 from tests.benchmarks.training import write_pairs
 
 KINDS = ("real", "store")
@@ -118,9 +118,9 @@ def first_step(recipe: Path) -> tuple[float, float]:
     """
     command = [sys.executable, str(ROOT / "train.py"), "--config", str(recipe), "--overwrite"]
     command += ["--training.global_batch", "2", "--data.query_max_length", "32", "--data.passage_max_length", "32"]
-    settings = {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+    env = environment(OMP_NUM_THREADS="1", PYTHONUNBUFFERED="1")
     start = time.perf_counter()
-    with subprocess.Popen(command, cwd=ROOT, env=os.environ | settings, stdout=subprocess.PIPE, text=True) as job:
+    with subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True) as job:
         for line in job.stdout:
             if re.match(r"step 1/1 ", line):
                 seconds = time.perf_counter() - start

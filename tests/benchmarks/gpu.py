@@ -97,6 +97,7 @@ def training_part(
     """Measure training steps of both sides on real pairs; returns cases and notes."""
     batch, steps = (given.cached_batch, given.cached_steps) if cached else (given.batch, given.steps)
     work = {
+        "gpu": True,
         "model": {"name": directory},
         "pairs": str(write_pairs(folder, batch * steps)),
         "cache": str(folder),
@@ -125,7 +126,7 @@ def training_part(
 def search_part(given: Namespace) -> tuple[list[Case], list[str]]:
     """Measure exact search in a process of its own; returns cases and notes."""
     work = {key: getattr(given, key) for key in ("documents", "dimensions", "queries", "repeats")}
-    found = worker("gpu_search.py", work)
+    found = worker("gpu_search.py", work | {"gpu": True})
     label = f"search, {given.documents} x {given.dimensions}"
     cases = {
         side: Case(f"{side}, {label}", "queries/s", [given.queries / value for value in seconds], found["memory_gb"])

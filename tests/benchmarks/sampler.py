@@ -17,7 +17,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from hybrid.sampling import HybridBatchSampler, Mixture, MixtureConfig
-from tests.benchmarks.suite import Case, report
+from tests.benchmarks.suite import Case, environment, report
 from tests.sampling.synthetic import Integers
 
 ROWS, WORLD_SIZE, RANK, FAR = 32, 1_024, 517, 1_000_000
@@ -122,7 +122,8 @@ def theirs(items: int, datasets: int) -> dict:
 def measured(*arguments: object) -> dict:
     """Run this file in a fresh process."""
     command = [sys.executable, __file__, *map(str, arguments)]
-    return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -61,11 +61,11 @@ def interleaved(repeats: int, measures: dict[str, Callable[[], float]]) -> dict[
 
 
 def worker(script: str, arguments: dict, processes: int = 1, launcher: tuple[str, ...] = ()) -> dict:
-    """Run a script of this folder in processes of its own, one thread each; returns the JSON of its last line.
+    """Run a script of this folder in processes of its own; returns the JSON of its last line.
 
     Args:
-        script: file name; gets `arguments` as one JSON text.
-        processes: gloo processes, or GPUs where there are some.
+        script: file name; gets `arguments` as one JSON text. Where they say `gpu`, its processes see the GPUs.
+        processes: gloo processes of one thread each, or GPUs.
         launcher: more arguments of `accelerate launch`.
     """
     command = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch", "--num_processes", str(processes)]
@@ -73,10 +73,11 @@ def worker(script: str, arguments: dict, processes: int = 1, launcher: tuple[str
     command += ["--multi_gpu"] if processes > 1 and not zero else []
     command += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
     command += [*launcher, str(Path(__file__).parent / script), json.dumps(arguments)]
-    settings = {"PYTHONPATH": str(ROOT), "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
-    if not _gpus():
+    gpu, settings = arguments.get("gpu", False), {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
+    if not gpu:
         settings |= {"OMP_NUM_THREADS": "1"} | ({} if zero else {"ACCELERATE_USE_CPU": "true"})
-    done = subprocess.run(command, env=os.environ | settings, cwd=ROOT, capture_output=True, text=True, check=False)
+    env = environment(gpu, **settings)
+    done = subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
         kind = OutOfMemory if "OutOfMemoryError" in done.stderr else RuntimeError
         raise kind(f"{script} {arguments} failed:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
@@ -85,10 +86,20 @@ def worker(script: str, arguments: dict, processes: int = 1, launcher: tuple[str
 
 def in_a_process(script: str, *arguments: object) -> dict:
     """Run a script of this folder in one process, not launched; returns the JSON of its last line."""
-    settings = {"PYTHONPATH": str(ROOT), "TOKENIZERS_PARALLELISM": "true", "HF_HUB_OFFLINE": "1"}
+    env = environment(TOKENIZERS_PARALLELISM="true", HF_HUB_OFFLINE="1")
     command = [sys.executable, str(Path(__file__).parent / script), *map(str, arguments)]
-    done = subprocess.run(command, env=os.environ | settings, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run(command, env=env, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def environment(gpu: bool = False, **settings: str) -> dict[str, str]:
+    """Return the environment of a process that measures; it sees no GPU but in the benchmark `gpu`.
+
+    All others compare what processors do, with as many processes as they say: a GPU here must not serve one side, nor
+    be too few.
+    """
+    hidden = {} if gpu else {"CUDA_VISIBLE_DEVICES": ""}
+    return os.environ | {"PYTHONPATH": str(ROOT)} | hidden | settings
 
 
 def report(
@@ -99,7 +110,7 @@ def report(
     Args:
         conclude: from all cases, those of earlier calls included, to more lines.
     """
-    about, before = machine(), earlier(given)
+    about, before = machine(given.name), earlier(given)
     if before:
         cases, notes = _joined(before, cases, notes)
     medians = {case.name: case.median for case in cases}
@@ -128,7 +139,7 @@ def earlier(given: Namespace) -> dict | None:
     file = _file(given)
     if not given.append or not file.exists():
         return None
-    found, about = read_json(file), machine()
+    found, about = read_json(file), machine(given.name)
     there = {key: found["machine"][key] for key in SAME} | found["settings"]
     here = {key: about[key] for key in SAME} | _settings(given)
     if other := next((key for key in {**there, **here} if there.get(key) != here.get(key)), None):
@@ -168,16 +179,17 @@ def data_folder() -> Path:
     return Path(folder)
 
 
-def machine() -> dict:
-    """Return what the figures were measured on."""
+def machine(benchmark: str) -> dict:
+    """Return what the figures of a benchmark were measured on."""
     import torch
 
+    gpus = torch.cuda.device_count() if benchmark == "gpu" else 0
     return {
         "date": date.today().isoformat(),
         "processor": _processor(),
         "cores": os.cpu_count(),
         "load": round(os.getloadavg()[0], 1),
-        "gpus": [torch.cuda.get_device_name(number) for number in range(_gpus())],
+        "gpus": [torch.cuda.get_device_name(number) for number in range(gpus)],
         "python": platform.python_version(),
         "versions": {name: found for name in PACKAGES if (found := _version(name))},
     }
@@ -216,9 +228,3 @@ def _version(name: str) -> str | None:
         return version(name)
     except PackageNotFoundError:
         return None
-
-
-def _gpus() -> int:
-    import torch
-
-    return torch.cuda.device_count()

@@ -33,8 +33,13 @@ def squad(tmp_path, monkeypatch):
 @pytest.fixture
 def here(in_this_process, monkeypatch):
     """Scripts run in this process, and the CPU counts as the device."""
-    monkeypatch.setattr(training, "worker", in_this_process)
-    monkeypatch.setattr(gpu, "worker", in_this_process)
+
+    def run(script: str, work: dict, processes: int = 1) -> dict:
+        assert work["gpu"], "a worker that is not told so sees no GPU"
+        return in_this_process(script, work, processes)
+
+    monkeypatch.setattr(training, "worker", run)
+    monkeypatch.setattr(gpu, "worker", run)
     monkeypatch.setattr(gpu, "obstacle", lambda: None)
 
 

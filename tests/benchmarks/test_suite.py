@@ -1,12 +1,15 @@
 """What the benchmarks share: one table from several calls, refusals before anything is measured."""
 
 import json
+import os
+import subprocess
 from argparse import Namespace
 
 import pytest
+import torch
 
 from hybrid.runtime.errors import InputError
-from tests.benchmarks import growth, suite
+from tests.benchmarks import data, growth, sampler, suite
 from tests.benchmarks.__main__ import main
 from tests.benchmarks.suite import Case, data_folder, earlier, report
 
@@ -64,6 +67,30 @@ def test_bad_calls_are_told_in_a_sentence_before_anything_is_measured(tmp_path, 
     with pytest.raises(SystemExit):
         main(["train", "--model", "none", "--repeats", "0"])
     assert "give a whole number of at least 1" in capsys.readouterr().err
+
+
+def test_no_process_but_those_of_the_benchmark_gpu_sees_a_gpu(tmp_path, monkeypatch):
+    class Started(Exception):
+        pass
+
+    def start(*_, env=None, **__):
+        raise Started((env or os.environ)["CUDA_VISIBLE_DEVICES"])
+
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    monkeypatch.setattr(subprocess, "Popen", start)
+    for begin in (
+        lambda: suite.worker("train_ours.py", {}),
+        lambda: suite.in_a_process("data_ours.py"),
+        lambda: data.first_step(tmp_path),
+        lambda: sampler.measured("--other", 1),
+    ):
+        with pytest.raises(Started, match=r"^$"):
+            begin()
+    with pytest.raises(Started, match=r"^0$"):
+        suite.worker("gpu_search.py", {"gpu": True})
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda number: "a GPU")
+    assert [suite.machine(name)["gpus"] for name in ("train", "gpu")] == [[], ["a GPU"]]
 
 
 def test_exponents_of_powers_are_found_with_and_without_a_constant_part():
