@@ -4,13 +4,14 @@ Their peers: `pip install -r tests/benchmarks/requirements.txt`. A long one is m
 """
 
 import sys
+import traceback
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from functools import partial
 from pathlib import Path
 
 from hybrid.runtime.errors import InputError
 from tests.benchmarks import data, encoding, evaluation, gpu, growth, sampler, training, zero
-from tests.benchmarks.suite import earlier
+from tests.benchmarks.suite import data_folder, earlier
 
 BENCHMARKS = {
     "train": (training, training.run),
@@ -37,9 +38,10 @@ def main(arguments: list[str] | None = None) -> int:
         one.set_defaults(run=run)
     every = _common(names.add_parser("all", help="every one of them, as it is by default; gpu where there is one"))
     every.add_argument("--model", required=True, help="directory of multilingual-e5-small, or another small encoder")
-    every.set_defaults(run=partial(_run_all, parser))
     given = parser.parse_args(arguments)
     try:
+        if given.name == "all":
+            return _run_all(_members(parser, given))
         earlier(given)
         given.run(given)
     except InputError as error:
@@ -61,16 +63,41 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-def _run_all(parser: ArgumentParser, given: Namespace) -> None:
+def _members(parser: ArgumentParser, given: Namespace) -> list[Namespace]:
+    """Return the call of each benchmark."""
+    calls = []
     for name in BENCHMARKS:
         if name == "gpu" and (obstacle := gpu.obstacle()):
-            print(f"\ngpu: left out, {obstacle}")
+            print(f"gpu: left out, {obstacle}")
             continue
         flag = _MODEL.get(name, "--model")
         more = [flag, given.model] if flag else []
         more += ["--append"] if given.append else []
-        one = parser.parse_args([name, "--repeats", str(given.repeats), "--out", str(given.out), *more])
-        one.run(one)
+        calls.append(parser.parse_args([name, "--repeats", str(given.repeats), "--out", str(given.out), *more]))
+    return calls
+
+
+def _run_all(members: list[Namespace]) -> int:
+    """Run one after the other; an error ends its benchmark alone. Returns the exit status, 1 where there was one.
+
+    Raises InputError before the first of them, as the last starts hours later, where there are no real data sets or
+    one cannot add to its table.
+    """
+    data_folder()
+    for one in members:
+        earlier(one)
+    failed = []
+    for one in members:
+        try:
+            one.run(one)
+        except Exception as error:
+            failed.append(one.name)
+            print(f"\nerror: {one.name}: {error}", file=sys.stderr)
+            if not isinstance(error, InputError):
+                traceback.print_exc()
+    if failed:
+        print(f"\nerror: not measured to the end: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

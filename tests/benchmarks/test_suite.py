@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from hybrid.runtime.errors import InputError
-from tests.benchmarks import data, growth, sampler, suite
-from tests.benchmarks.__main__ import main
+from tests.benchmarks import data, gpu, growth, sampler, suite
+from tests.benchmarks.__main__ import BENCHMARKS, main
 from tests.benchmarks.suite import Case, data_folder, earlier, report
 
 
@@ -67,6 +67,41 @@ def test_bad_calls_are_told_in_a_sentence_before_anything_is_measured(tmp_path, 
     with pytest.raises(SystemExit):
         main(["train", "--model", "none", "--repeats", "0"])
     assert "give a whole number of at least 1" in capsys.readouterr().err
+
+
+@pytest.fixture
+def every(tmp_path, monkeypatch) -> dict[str, list]:
+    """Benchmarks that measure nothing: what each was called with, by its name."""
+    (tmp_path / "data" / "squad").mkdir(parents=True)
+    monkeypatch.setenv("HYBRID_DATA", str(tmp_path / "data"))
+    monkeypatch.setattr(gpu, "obstacle", lambda: None)
+    called: dict[str, list] = {}
+    for name, (module, _) in BENCHMARKS.items():
+        called[name] = []
+        monkeypatch.setitem(BENCHMARKS, name, (module, called[name].append))
+    return called
+
+
+def test_an_error_ends_its_benchmark_alone_and_all_ends_with_status_1(tmp_path, every, monkeypatch, capsys):
+    def fails(given: Namespace) -> None:
+        raise RuntimeError("a worker was killed")
+
+    monkeypatch.setitem(BENCHMARKS, "encode", (BENCHMARKS["encode"][0], fails))
+    assert main(["all", "--model", "none", "--out", str(tmp_path)]) == 1
+    assert [name for name, calls in every.items() if len(calls) != 1] == ["encode"]
+    told = capsys.readouterr().err
+    assert "error: encode: a worker was killed" in told
+    assert "not measured to the end: encode\n" in told
+    monkeypatch.setitem(BENCHMARKS, "encode", (BENCHMARKS["encode"][0], every["encode"].append))
+    assert main(["all", "--model", "none", "--out", str(tmp_path)]) == 0
+
+
+def test_all_refuses_a_table_of_other_work_before_it_measures_anything(tmp_path, every, capsys):
+    table = {"machine": dict.fromkeys(suite.SAME), "settings": {}}
+    (tmp_path / "growth.json").write_text(json.dumps(table))
+    assert main(["all", "--model", "none", "--out", str(tmp_path), "--append"]) == 2
+    assert "growth.json: was measured with processor = None" in capsys.readouterr().err
+    assert not any(every.values())
 
 
 def test_no_process_but_those_of_the_benchmark_gpu_sees_a_gpu(tmp_path, monkeypatch):
