@@ -1,7 +1,11 @@
-"""Large encoders on a CUDA device beside sentence-transformers, and search in millions of vectors (`gpu`)."""
+"""Large encoders on a CUDA device beside sentence-transformers, and search in millions of vectors (`gpu`).
+
+A machine that is lent for minutes gets a part at a time: `--models MODEL --only train --repeats 1 --append`.
+"""
 
 import tempfile
 from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -53,23 +57,26 @@ def obstacle() -> str | None:
 
 
 def run(given: Namespace) -> None:
-    """Measure each part; raises InputError where there is no CUDA device."""
+    """Measure each part, and report it before the next one; raises InputError where there is no CUDA device."""
     if reason := obstacle():
         raise InputError(f"gpu measures a CUDA device, but {reason}; call it where nvidia-smi lists one.")
-    cases, notes = [], [f"{given.precision}, {given.length} tokens at the most, dropout 0, AdamW, embeddings trained"]
+    about = f"{given.precision}, {given.length} tokens at the most, dropout 0, AdamW, embeddings trained"
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        for model in given.models if set(given.only) & {"train", "cached"} else []:
-            directory = with_weights(model, given.tokenizer, folder / "model", given.length)
-            for kind in ("train", "cached"):
-                if kind in given.only:
-                    label = f"{Path(model).name}, {'batch' if kind == 'train' else 'cached'}"
-                    found, told = training_part(given, directory, label, kind == "cached", folder)
-                    cases, notes = cases + found, notes + told
+        for cases, notes in parts(given, Path(name)):
+            report(cases, [about, *notes], given)
+            given.append = True
+
+
+def parts(given: Namespace, folder: Path) -> Iterator[tuple[list[Case], list[str]]]:
+    """Measure one part after the other; yields its cases and notes."""
+    for model in given.models if set(given.only) & {"train", "cached"} else []:
+        directory = with_weights(model, given.tokenizer, folder / "model", given.length)
+        for kind in ("train", "cached"):
+            if kind in given.only:
+                label = f"{Path(model).name}, {'batch' if kind == 'train' else 'cached'}"
+                yield training_part(given, directory, label, kind == "cached", folder)
     if "search" in given.only:
-        found, told = search_part(given)
-        cases, notes = cases + found, notes + told
-    report(cases, notes, given)
+        yield search_part(given)
 
 
 def with_weights(model: str, tokenizer: str, folder: Path, length: int) -> str:
@@ -132,9 +139,11 @@ def search_part(given: Namespace) -> tuple[list[Case], list[str]]:
         side: Case(f"{side}, {label}", "queries/s", [given.queries / value for value in seconds], found["memory_gb"])
         for side, seconds in found["seconds"].items()
     }
-    for ours, theirs in found["against"].items():
-        cases[ours].against = cases[theirs].name
+    for side, case in cases.items():
+        if side in found["against"]:
+            case.against = cases[found["against"][side]].name
     same = ", ".join(f"{side} {part:.4%}" for side, part in found["same"].items())
     note = f"{label}: {given.queries} queries, the first {found['depth']}; equal rows to the exact search's: {same}"
     about = "Ours reads float16 from the machine's memory each time and is exact; peers hold all on the device."
-    return list(cases.values()), [note, about]
+    left_out = [f"{label}: no case of FAISS, {found['without_faiss']}"] if found["without_faiss"] else []
+    return list(cases.values()), [note, about, *left_out]

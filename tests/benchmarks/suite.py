@@ -21,7 +21,9 @@ ROOT = Path(__file__).parents[2]
 PACKAGES = ("torch", "transformers", "accelerate", "deepspeed", "sentence-transformers", "faiss-gpu", "numpy")
 SAME = ("processor", "cores", "gpus", "python", "versions")
 """What has to be alike for repeats to go into one table."""
-PARTS = ("name", "run", "repeats", "out", "append", "only", "processes", "embeddings", "stages", "workers", "skip")
+CALL = ("name", "run", "repeats", "out", "append")
+"""What of a call says nothing about the work."""
+PARTS = ("only", "models", "processes", "embeddings", "stages", "workers", "skip")
 """Flags that choose what is measured, not on which work: calls with different ones may add to one table."""
 PREFIXES = {"query": "query: ", "passage": "passage: "}
 """What stands before a text on both sides, whatever the model's directory says of it: they are to do the same work."""
@@ -161,7 +163,7 @@ def _joined(before: dict, cases: list[Case], notes: list[str]) -> tuple[list[Cas
 
 
 def _settings(given: Namespace) -> dict:
-    settings = {key: value for key, value in vars(given).items() if key not in PARTS}
+    settings = {key: value for key, value in vars(given).items() if key not in (*CALL, *PARTS)}
     return json.loads(json.dumps(settings, default=str))
 
 

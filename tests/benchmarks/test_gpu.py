@@ -2,13 +2,15 @@
 
 import gzip
 import json
+import sys
+from types import SimpleNamespace
 
 import pytest
 
 pytest.importorskip("sentence_transformers", reason="sentence-transformers is not installed")
 
 from hybrid.models.save import save_encoder
-from tests.benchmarks import gpu, training
+from tests.benchmarks import gpu, gpu_search, training
 from tests.benchmarks.__main__ import main
 from tests.models.test_encoder import TEXTS, tiny, word_tokenizer
 
@@ -73,6 +75,48 @@ def test_all_searches_find_the_same_documents(here, tmp_path):
     assert len(cases) == 4
     assert all(len(case["values"]) == 2 for case in cases.values())
     assert "hybrid, faiss 100.0000%" in notes[1]
+
+
+def test_models_one_at_a_time_go_into_one_table(squad, here, tmp_path):
+    flags = [*FLAGS.split(), "--compile", "none", "--only", "train"]
+    measured(tmp_path, "xlm-roberta", *flags)
+    (tmp_path / "shape").rename(tmp_path / "first")
+    cases, _ = measured(tmp_path, "xlm-roberta", *flags, "--append", "--models", str(tmp_path / "first"))
+    assert [name.split(", ")[1] for name in cases] == ["shape"] * 6 + ["first"] * 6
+    assert all(len(case["values"]) == 1 for case in cases.values())
+
+
+def test_a_part_is_on_disk_before_the_next_one_begins(squad, here, tmp_path, monkeypatch):
+    def stopped(given) -> None:
+        raise TimeoutError("the lease is over")
+
+    monkeypatch.setattr(gpu, "search_part", stopped)
+    with pytest.raises(TimeoutError):
+        measured(tmp_path, "xlm-roberta", *FLAGS.split(), "--compile", "none", "--only", "train", "search")
+    assert len(json.loads((tmp_path / "out" / "gpu.json").read_text())["cases"]) == 6
+
+
+@pytest.mark.parametrize(
+    ("module", "device", "reason"),
+    [
+        (None, "cpu", "it is not installed"),
+        (SimpleNamespace(), "cuda", "what is installed knows no GPU"),
+        (SimpleNamespace(get_num_gpus=lambda: 0), "cuda", "what is installed knows no GPU"),
+        (SimpleNamespace(get_num_gpus=lambda: 1), "cuda", None),
+        (SimpleNamespace(), "cpu", None),
+    ],
+)
+def test_faiss_is_measured_where_it_has_the_device(monkeypatch, module, device, reason):
+    monkeypatch.setitem(sys.modules, "faiss", module)
+    assert gpu_search.without_faiss(device) == reason
+
+
+def test_without_faiss_its_cases_are_left_out_with_a_note(here, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    cases, notes = measured(tmp_path, "xlm-roberta", "--repeats", "1", "--only", "search", *SEARCH.split())
+    assert [name.rsplit(", search", 1)[0] for name in cases] == [gpu_search.OURS[0], gpu_search.PEER]
+    assert cases[next(iter(cases))]["ratio"]
+    assert any("no case of FAISS, it is not installed" in note for note in notes)
 
 
 def test_a_side_that_the_memory_does_not_hold_is_named_and_the_other_is_measured(squad, here, tmp_path, monkeypatch):
