@@ -136,14 +136,17 @@ def search_part(given: Namespace) -> tuple[list[Case], list[str]]:
     found = worker("gpu_search.py", work | {"gpu": True})
     label = f"search, {given.documents} x {given.dimensions}"
     cases = {
-        side: Case(f"{side}, {label}", "queries/s", [given.queries / value for value in seconds], found["memory_gb"])
-        for side, seconds in found["seconds"].items()
+        side: Case(f"{side}, {label}", "queries/s", [given.queries / value for value in seconds], memory)
+        for (side, seconds), memory in zip(found["seconds"].items(), found["memory_gb"].values(), strict=True)
     }
     for side, case in cases.items():
         if side in found["against"]:
             case.against = cases[found["against"][side]].name
     same = ", ".join(f"{side} {part:.4%}" for side, part in found["same"].items())
     note = f"{label}: {given.queries} queries, the first {found['depth']}; equal rows to the exact search's: {same}"
-    about = "Ours reads float16 from the machine's memory each time and is exact; peers hold all on the device."
+    about = (
+        "Ours reads float16 from the machine's memory each time and is exact; peers hold all on the device. Memory is "
+        "what a case alone takes of the device, the vectors that it keeps and its search."
+    )
     left_out = [f"{label}: no case of FAISS, {found['without_faiss']}"] if found["without_faiss"] else []
     return list(cases.values()), [note, about, *left_out]

@@ -5,6 +5,7 @@ Shapes: N documents, B queries, D dimensions, K documents found.
 
 import json
 import sys
+import threading
 import time
 from collections.abc import Callable
 
@@ -17,7 +18,7 @@ from hybrid.evaluation.faiss_index import import_faiss
 from hybrid.evaluation.search import search
 from hybrid.runtime.errors import InputError
 from tests.benchmarks.search import Names
-from tests.benchmarks.suite import interleaved, memory_gb
+from tests.benchmarks.suite import interleaved
 
 DEPTH, BLOCK = 100, 100_000
 OURS, FAISS = ("hybrid, torch", "hybrid, faiss"), "faiss.IndexFlatIP"
@@ -84,22 +85,72 @@ def seconds(name: str, find: Find, rows: dict[str, np.ndarray]) -> float:
     return time.perf_counter() - start
 
 
+def set_up(make: Callable[[], Find], device: str) -> tuple[Find, float | None]:
+    """Make a finder and search once, for what is laid out at the first use; returns it and the GB that this case takes.
+
+    They are those of the device, of what the finder keeps and what its search needs, by whichever library; none on a
+    CPU, where all share one process.
+    """
+    made: list[Find] = []
+
+    def work() -> None:
+        made.append(make())
+        made[0]()
+
+    if device == "cpu":
+        work()
+        return made[0], None
+    torch.cuda.empty_cache()  # else this case would be given what the one before has left
+    taken = peak_gb(work, device_bytes)
+    return made[0], taken
+
+
+def device_bytes() -> int:
+    """Return what is taken of the GPU; FAISS's part is not in torch's own figures."""
+    free, total = torch.cuda.mem_get_info()
+    return total - free
+
+
+def peak_gb(work: Callable[[], None], used: Callable[[], int]) -> float:
+    """Do it, and return by how much what is used grew meanwhile at the most, asked every millisecond and at the end."""
+    before, over = used(), threading.Event()
+    peak = [before]
+
+    def watch() -> None:
+        while not over.wait(0.001):
+            peak[0] = max(peak[0], used())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        work()
+    finally:
+        over.set()
+        watcher.join()
+    return (max(peak[0], used()) - before) / 1e9
+
+
 def main(work: dict) -> dict:
-    """Measure all in turn, once before for what is set up at the first use."""
+    """Measure all in turn, once before for what is laid out at the first use."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     documents = unit_vectors(work["documents"], work["dimensions"], device, 0)
     queries = unit_vectors(work["queries"], work["dimensions"], device, 1).astype(np.float32)
-    finders = {OURS[0]: ours(queries, documents, "torch"), PEER: plain_torch(queries, documents, device)}
+    makers = {
+        OURS[0]: lambda: ours(queries, documents, "torch"),
+        PEER: lambda: plain_torch(queries, documents, device),
+    }
     if not (reason := without_faiss(device)):
-        finders |= {OURS[1]: ours(queries, documents, "faiss"), FAISS: plain_faiss(queries, documents, device)}
-    rows = {}
+        makers[OURS[1]] = lambda: ours(queries, documents, "faiss")
+        makers[FAISS] = lambda: plain_faiss(queries, documents, device)
+    finders, memory, rows = {}, {}, {}
+    for name, make in makers.items():
+        finders[name], memory[name] = set_up(make, device)
     measures = {name: lambda name=name, find=find: seconds(name, find, rows) for name, find in finders.items()}
-    interleaved(1, measures)
     found = interleaved(work["repeats"], measures)
     exact = rows[OURS[0]]
     same = {name: float((rows[name] == exact).mean()) for name in finders if name != OURS[0]}
     about = {"same": same, "against": AGAINST, "depth": DEPTH, "without_faiss": reason}
-    return {"seconds": found, "memory_gb": memory_gb()} | about
+    return {"seconds": found, "memory_gb": memory} | about
 
 
 if __name__ == "__main__":

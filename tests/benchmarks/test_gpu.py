@@ -3,9 +3,11 @@
 import gzip
 import json
 import sys
+import time
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 pytest.importorskip("sentence_transformers", reason="sentence-transformers is not installed")
 
@@ -73,7 +75,7 @@ def test_both_sides_train_an_encoder_with_random_weights_on_the_same_loss(model_
 def test_all_searches_find_the_same_documents(here, tmp_path):
     cases, notes = measured(tmp_path, "xlm-roberta", "--repeats", "2", "--only", "search", *SEARCH.split())
     assert len(cases) == 4
-    assert all(len(case["values"]) == 2 for case in cases.values())
+    assert all(len(case["values"]) == 2 and case["memory_gb"] is None for case in cases.values())
     assert "hybrid, faiss 100.0000%" in notes[1]
 
 
@@ -94,6 +96,29 @@ def test_a_part_is_on_disk_before_the_next_one_begins(squad, here, tmp_path, mon
     with pytest.raises(TimeoutError):
         measured(tmp_path, "xlm-roberta", *FLAGS.split(), "--compile", "none", "--only", "train", "search")
     assert len(json.loads((tmp_path / "out" / "gpu.json").read_text())["cases"]) == 6
+
+
+def test_the_memory_of_a_search_is_its_own(monkeypatch):
+    taken, emptied = [10**9], []
+    monkeypatch.setattr(gpu_search, "device_bytes", lambda: taken[0])
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: emptied.append(taken[0]))
+
+    def make(keeps: int, needs: int) -> gpu_search.Find:
+        taken[0] += keeps
+
+        def find() -> None:
+            taken[0] += needs
+            time.sleep(0.1)
+            taken[0] -= needs
+
+        return find
+
+    found = [
+        gpu_search.set_up(lambda: make(20 * 10**9, 10**9), "cuda"),
+        gpu_search.set_up(lambda: make(0, 10**9), "cuda"),
+    ]
+    assert [memory for _, memory in found] == [21.0, 1.0]
+    assert emptied == [10**9, 21 * 10**9]
 
 
 @pytest.mark.parametrize(
