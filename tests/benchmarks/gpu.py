@@ -120,13 +120,13 @@ def training_part(
         jobs[COMPILED] = (SIDES["hybrid"], work | {"compile": given.compile})
     found, told = in_turn(jobs, 1, given.repeats)
     notes += [f"{label}: {side} does not fit into the GPU's memory" for side, case in found.items() if not case.values]
-    if "hybrid" in told:
-        about = told["hybrid"]
+    if told["hybrid"]:
+        about, peaks = told["hybrid"][0], [one["peak"] / 1e12 for one in told["hybrid"]]
         notes.append(
             f"{label}: {about['tokens_per_pair']:.1f} tokens and {about['operations_per_pair'] / 1e9:.1f} GFLOP a "
-            f"pair, no padding; MFU of {about['peak'] / 1e12:.2f} TFLOP/s"
+            f"pair, no padding; MFU of {min(peaks):.2f} to {max(peaks):.2f} TFLOP/s"
         )
-        return rates({side: case for side, case in found.items() if case.values}, about, label), notes
+        return rates({side: case for side, case in found.items() if case.values}, told["hybrid"], label), notes
     return [], notes
 
 

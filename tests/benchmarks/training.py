@@ -61,41 +61,47 @@ def _processes(count: int) -> str:
     return f"{count} process{'es' if count > 1 else ''}"
 
 
-def rates(found: dict[str, Case], about: dict, label: str) -> list[Case]:
+def rates(found: dict[str, Case], about: list[dict], label: str) -> list[Case]:
     """Return pairs/s, useful tokens/s and MFU of each side, ours held against the peer.
 
     Args:
         found: pairs/s of each side.
-        about: what our side told of the pairs, which are the same on both sides: tokens and operations without
-            padding, and operations per second that the device could do.
+        about: what our side told in each repeat of the pairs, which are the same on both sides: tokens and operations
+            without padding, and operations per second that the device could do then.
         label: which model and batch.
     """
     cases = []
     for side, case in found.items():
         against = PEER if side != PEER and PEER in found else None
-        tokens = [value * about["tokens_per_pair"] for value in case.values]
-        used = [value * about["operations_per_pair"] / about["peak"] * 100 for value in case.values]
+        repeats = list(zip(case.values, about, strict=True))
+        tokens = [value * told["tokens_per_pair"] for value, told in repeats]
+        used = [value * told["operations_per_pair"] / told["peak"] * 100 for value, told in repeats]
         for unit, values in (("pairs/s", case.values), ("tokens/s", tokens), ("% MFU", used)):
             beside = f"{against}, {label}, {unit}" if against and unit.endswith("/s") else None
             cases.append(Case(f"{side}, {label}, {unit}", unit, values, case.memory_gb, beside))
     return cases
 
 
-def in_turn(jobs: dict[str, tuple[str, dict]], processes: int, repeats: int) -> tuple[dict[str, Case], dict[str, dict]]:
-    """Measure jobs, each a script and its work, in turn; returns a case of each, in pairs/s, and what each told last.
+def in_turn(
+    jobs: dict[str, tuple[str, dict]], processes: int, repeats: int
+) -> tuple[dict[str, Case], dict[str, list[dict]]]:
+    """Measure jobs, each a script and its work, in turn; returns a case of each, in pairs/s, and what each repeat told.
 
     A job that a GPU's memory does not hold is not tried again: its case has no values.
     """
-    cases, told = {name: Case(name, "pairs/s", memory_gb=0.0) for name in jobs}, {}
+    cases = {name: Case(name, "pairs/s", memory_gb=0.0) for name in jobs}
+    told: dict[str, list[dict]] = {name: [] for name in jobs}
     fits = set(jobs)
     for _ in range(repeats):
         for name in [name for name in jobs if name in fits]:
             script, work = jobs[name]
             try:
-                found = told[name] = worker(script, work, processes)
+                found = worker(script, work, processes)
             except OutOfMemory:
                 fits.remove(name)
+                cases[name].values, told[name] = [], []
                 continue
+            told[name].append(found)
             assert found["world"] == processes, found
             cases[name].values.append(work["batch"] / found["seconds"])
             cases[name].memory_gb = max(cases[name].memory_gb, found["memory_gb"])

@@ -1,0 +1,37 @@
+"""`train` and `cached`: what is made of what the sides' processes tell."""
+
+import pytest
+
+from tests.benchmarks import training
+
+ABOUT = {"world": 1, "memory_gb": 1.0, "tokens_per_pair": 10.0, "operations_per_pair": 2.0}
+
+
+@pytest.fixture
+def told(monkeypatch) -> dict[str, list[dict]]:
+    """What each side's process tells, repeat by repeat."""
+    sides: dict[str, list[dict]] = {script: [] for script in training.SIDES.values()}
+    monkeypatch.setattr(training, "worker", lambda script, *_: sides[script].pop(0))
+    return sides
+
+
+def test_each_repeat_is_held_against_the_peak_that_was_measured_with_it(told):
+    told["train_ours.py"] = [ABOUT | {"seconds": 1.0, "peak": peak} for peak in (100.0, 50.0, 200.0)]
+    told["train_peer.py"] = [ABOUT | {"seconds": 2.0} for _ in range(3)]
+    cases = training.both_sides({"model": {}, "batch": 10}, 1, "trained", 3)
+    used = {case.name.split(",")[0]: case.values for case in cases if case.unit == "% MFU"}
+    assert used == {"hybrid": [20.0, 40.0, 10.0], training.PEER: [10.0, 20.0, 5.0]}
+
+
+def test_a_side_that_runs_out_of_memory_once_has_no_values(monkeypatch):
+    told = iter([ABOUT | {"seconds": 1.0}, ABOUT | {"seconds": 1.0}, training.OutOfMemory(), ABOUT | {"seconds": 1.0}])
+
+    def run(*_) -> dict:
+        if isinstance(one := next(told), Exception):
+            raise one
+        return one
+
+    monkeypatch.setattr(training, "worker", run)
+    jobs = {side: (script, {"batch": 10}) for side, script in training.SIDES.items()}
+    cases, about = training.in_turn(jobs, 1, 2)
+    assert [(case.values, len(about[side])) for side, case in cases.items()] == [([], 0), ([10.0, 10.0], 2)]
