@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 from argparse import Namespace
+from pathlib import Path
 
 import pytest
 import torch
@@ -134,6 +135,34 @@ def test_exponents_of_powers_are_found_with_and_without_a_constant_part():
     assert "is above the first point's with 1.00" in growth.exponent(points, [100 + 5 * x for x in points])
     assert growth.exponent(points, [1.0, 1.01, 0.99, 1.02]) == "grows with power 0.01"
     assert "too small to be measured" in growth.exponent(points, [0.0, 0.0, 0.1, 0.2])
+
+
+def test_no_power_is_fitted_through_two_points():
+    assert growth.exponent((1, 2), [0.84, 1.17]) == "0.84 to 1.17, 2 points are too few for a power"
+    assert [len(one.points) for one in growth.SERIES.values() if len(one.points) < growth.FEWEST] == [2]
+
+
+def test_a_corpus_is_built_once_and_has_a_first_run_only_where_a_second_one_is_measured(tmp_path, monkeypatch):
+    calls = []
+
+    def run(recipe: Path) -> tuple[float, float]:
+        (recipe.parent / "mlflow.db").touch()
+        calls.append("run")
+        return 1.0, 1.0
+
+    def script(*arguments: object) -> dict:
+        calls.append(arguments[1])
+        return {"seconds": 1.0, "memory_gb": 1.0}
+
+    monkeypatch.setattr(growth, "first_step", run)
+    monkeypatch.setattr(growth, "in_a_process", script)
+    monkeypatch.setattr(growth, "simulated", lambda folder, *_: folder / "pairs.jsonl")
+    given = call(tmp_path, model="none")
+    for _ in range(2):
+        growth.load(given, tmp_path, items=10)
+    for _ in range(2):
+        growth.second_run(given, tmp_path, 10)
+    assert calls == ["build", "rows", "rows", "run", "run", "run"]
 
 
 def test_growth_in_parts_concludes_from_all_points_of_a_series(tmp_path):
