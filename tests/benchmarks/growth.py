@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.benchmarks.data import RECIPE, first_step, simulated
+from tests.benchmarks.data import RECIPE, first_run, first_step, simulated
 from tests.benchmarks.sampler import measured
 from tests.benchmarks.suite import Case, in_a_process, report, worker
 from tests.benchmarks.training import write_pairs
@@ -136,7 +136,7 @@ def second_run(given: Namespace, folder: Path, items: int) -> tuple[float, float
     """Wait from the command to the first step, with a warm token store and with MLflow's, which the first run makes."""
     recipe = _recipe(given, folder, items)
     if not (recipe.parent / "mlflow.db").exists():
-        first_step(recipe)
+        first_run(recipe)
     return first_step(recipe)
 
 

@@ -145,16 +145,20 @@ def test_no_power_is_fitted_through_two_points():
 def test_a_corpus_is_built_once_and_has_a_first_run_only_where_a_second_one_is_measured(tmp_path, monkeypatch):
     calls = []
 
-    def run(recipe: Path) -> tuple[float, float]:
+    def run(recipe: Path) -> None:
         (recipe.parent / "mlflow.db").touch()
-        calls.append("run")
+        calls.append("first run")
+
+    def step(recipe: Path) -> tuple[float, float]:
+        calls.append("step")
         return 1.0, 1.0
 
     def script(*arguments: object) -> dict:
         calls.append(arguments[1])
         return {"seconds": 1.0, "memory_gb": 1.0}
 
-    monkeypatch.setattr(growth, "first_step", run)
+    monkeypatch.setattr(growth, "first_run", run)
+    monkeypatch.setattr(growth, "first_step", step)
     monkeypatch.setattr(growth, "in_a_process", script)
     monkeypatch.setattr(growth, "simulated", lambda folder, *_: folder / "pairs.jsonl")
     given = call(tmp_path, model="none")
@@ -162,7 +166,23 @@ def test_a_corpus_is_built_once_and_has_a_first_run_only_where_a_second_one_is_m
         growth.load(given, tmp_path, items=10)
     for _ in range(2):
         growth.second_run(given, tmp_path, 10)
-    assert calls == ["build", "rows", "rows", "run", "run", "run"]
+    assert calls == ["build", "rows", "rows", "first run", "step", "step"]
+
+
+def test_the_first_run_is_not_killed_while_mlflow_makes_its_store(tmp_path, monkeypatch):
+    store = tmp_path / "mlflow.db"
+    lines = [
+        "print('step 1/1 loss 1')",
+        "import pathlib, time",
+        "time.sleep(0.5)",
+        f"pathlib.Path({str(store)!r}).touch()",
+    ]
+    (tmp_path / "train.py").write_text("\n".join(lines))
+    monkeypatch.setattr(data, "ROOT", tmp_path)
+    data.first_step(tmp_path)
+    assert not store.exists()
+    data.first_run(tmp_path)
+    assert store.exists()
 
 
 def test_growth_in_parts_concludes_from_all_points_of_a_series(tmp_path):
