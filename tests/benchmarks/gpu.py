@@ -18,7 +18,7 @@ from hybrid.models.save import save_encoder
 from hybrid.runtime.errors import InputError
 from hybrid.training.plan_encoder import architecture
 from tests.benchmarks.suite import Case, report, worker
-from tests.benchmarks.training import SIDES, in_turn, rates, same_loss, write_pairs
+from tests.benchmarks.training import CHUNKS, SIDES, in_turn, rates, same_loss, write_pairs
 
 KINDS = ("train", "cached", "search")
 MODELS = ("FacebookAI/xlm-roberta-large", "google/mt5-large")
@@ -114,7 +114,8 @@ def training_part(
         "precision": given.precision,
     } | ({"cache_tokens": given.cache_tokens} if cached else {})
     label = f"{label} {batch}"
-    notes = [f"{label}: {same_loss(work | {'batch': min(batch, 64)})}"]
+    notes = [f"{label}: {CHUNKS.format(tokens=given.cache_tokens)}"] if cached else []
+    notes += [f"{label}: {same_loss(work | {'batch': min(batch, 64)})}"]
     jobs = {side: (script, work) for side, script in SIDES.items()}
     if not cached and given.compile != "none":
         jobs[COMPILED] = (SIDES["hybrid"], work | {"compile": given.compile})

@@ -1,4 +1,4 @@
-"""`encode` and `evaluate`, whole, with a tiny encoder: both sides are given the same texts."""
+"""Both sides do the same work: `encode` and `evaluate`, whole, with a tiny encoder; chunks of the gradient cache."""
 
 import json
 import re
@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("sentence_transformers", reason="sentence-transformers is not installed")
 
 from hybrid.models.save import save_encoder
-from tests.benchmarks import encoding, evaluation
+from tests.benchmarks import encoding, evaluation, train_peer
 from tests.benchmarks.__main__ import main
 from tests.models.test_encoder import TEXTS, tiny
 
@@ -68,3 +68,14 @@ def test_both_sides_score_the_same_texts_whatever_the_directory_says(
     found = notes(tmp_path, "evaluate", "--model", model, "--every", "2", "--dimensions", "8", "--repeats", "1")
     ours, theirs = re.findall(r"0\.\d{4}", found[found.index("Multilingual mAP") :])
     assert ours == theirs
+
+
+def test_the_peers_mini_batches_hold_as_many_tokens_as_our_chunks(tmp_path):
+    save_encoder(tiny("xlm-roberta"), tmp_path / "model", "", 24)
+    given = {"model": {"name": str(tmp_path / "model")}, "length": 24, "cache_tokens": 48}
+    encoder, seen = train_peer.load(given), []
+    encoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]["attention_mask"].sum(1).tolist()))
+    loss = train_peer.make_loss(encoder, given, gather_across_devices=False)
+    loss([encoder.preprocess(TEXTS[:2] * 8), encoder.preprocess(TEXTS * 4)], None)
+    assert all(sum(tokens) <= 48 for tokens in seen)
+    assert max(len(tokens) for tokens in seen) > 48 // 24

@@ -50,6 +50,22 @@ def load(given: dict) -> SentenceTransformer:
     return model
 
 
+def make_loss(model: SentenceTransformer, given: dict, gather_across_devices: bool) -> torch.nn.Module:
+    """Return the peer's loss; with the gradient cache its mini-batches hold as many tokens as our chunks.
+
+    Theirs are cut in the order of the batch and count no padding, which they then compute.
+    """
+    if not given.get("cache_tokens"):
+        return MultipleNegativesRankingLoss(model, 50.0, gather_across_devices=gather_across_devices)
+    return CachedMultipleNegativesRankingLoss(
+        model,
+        50.0,
+        mini_batch_size=max(1, given["cache_tokens"] // given["length"]),  # rows of scores that are made at once
+        mini_batch_num_tokens=given["cache_tokens"],
+        gather_across_devices=gather_across_devices,
+    )
+
+
 def main(given: dict) -> dict:
     """Train on the pairs, or those with `ids`."""
     with open(given["pairs"], encoding="utf-8") as lines:
@@ -78,18 +94,13 @@ def main(given: dict) -> dict:
         disable_tqdm=True,
         logging_strategy="no",
     )
-    many = world > 1
-    if given.get("cache_tokens"):
-        chunk = max(1, given["cache_tokens"] // given["length"])
-        loss = CachedMultipleNegativesRankingLoss(model, 50.0, mini_batch_size=chunk, gather_across_devices=many)
-    else:
-        loss = MultipleNegativesRankingLoss(model, 50.0, gather_across_devices=many)
+    loss = make_loss(model, given, gather_across_devices=world > 1)
     clock, losses = Clock(), []
     loss.register_forward_hook(lambda *passed: losses.append(passed[-1].item()))
     trainer = SentenceTransformerTrainer(model, settings, train_dataset=rows, loss=loss, callbacks=[clock])
     trainer.train()
     ranks = [(losses[0], memory_gb())] * world
-    if many:
+    if world > 1:
         torch.distributed.all_gather_object(ranks, ranks[0])
     return {
         "world": trainer.accelerator.num_processes,

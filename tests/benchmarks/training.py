@@ -12,6 +12,8 @@ from tests.benchmarks.suite import Case, OutOfMemory, data_folder, report, worke
 
 PEER = "sentence-transformers"
 SIDES = {"hybrid": "train_ours.py", PEER: "train_peer.py"}
+CHUNKS = "chunks of {tokens} tokens on both sides (the peer's mini_batch_num_tokens, which counts no padding)"
+"""What is told of the gradient cache."""
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -39,7 +41,8 @@ def run(given: Namespace, cached: bool = False) -> None:
             "steps": given.steps,
             "precision": given.precision,
         } | ({"cache_tokens": given.cache_tokens} if cached else {})
-        notes = [same_loss(work | {"batch": min(batch, 64)}, processes) for processes in given.processes]
+        notes = [CHUNKS.format(tokens=given.cache_tokens)] if cached else []
+        notes += [same_loss(work | {"batch": min(batch, 64)}, processes) for processes in given.processes]
         cases = [
             case
             for processes in given.processes
