@@ -10,6 +10,8 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +24,8 @@ from tests.sampling.synthetic import Integers
 
 ROWS, WORLD_SIZE, RANK, FAR = 32, 1_024, 517, 1_000_000
 """Rows of a rank's batch, ranks, the rank that is looked at, and the step it seeks."""
-BLOCKS = 2_000
+BLOCKS, DRAWN = 2_000, 10_000
+"""Of the simulated data set, and batches of the peer that are timed."""
 MIXTURES = {
     "single, uniform (the paper)": {"form": "single"},
     "single, size ** 0.5": {"form": "single", "language_exponent": 0.5},
@@ -32,6 +35,8 @@ MIXTURES = {
     "mixed, a lane a rank": {"form": "mixed"},
     "mixed, a lane a rank, size ** 0.5": {"form": "mixed", "language_exponent": 0.5},
 }
+PROPORTIONAL = "single, size ** 1"
+"""Of these, what the peer's sampler draws."""
 
 
 def simulated(items: int, languages: int) -> Integers:
@@ -84,7 +89,7 @@ def ours(items: int, languages: int, name: str, ranks: int = WORLD_SIZE) -> dict
 
 
 def theirs(items: int, datasets: int) -> dict:
-    """Measure sentence-transformers' ProportionalBatchSampler, as its trainer does, until every data set came up."""
+    """Measure sentence-transformers' ProportionalBatchSampler until every data set came up, and what it draws then."""
     import torch
     from sentence_transformers.base.sampler import DefaultBatchSampler, ProportionalBatchSampler
     from torch.utils.data import ConcatDataset, Dataset, SubsetRandomSampler
@@ -110,11 +115,14 @@ def theirs(items: int, datasets: int) -> dict:
     while len(seen) < datasets and (batch := next(iterator, None)):
         seen.add(batch[0] // (items // datasets))
         steps += 1
-    each = (time.perf_counter() - start - first) / max(1, steps)
+    all_came = time.perf_counter() - start
+    # Only now is every data set's order made: what is drawn from here on is what drawing costs.
+    drawn = sum(1 for _ in islice(iterator, DRAWN))
     return {
         "first batch s": first,
         "batches until all data sets came": steps,
-        "each ms": each * 1e3,
+        "s until then": all_came,
+        "a batch drawn, ms": (time.perf_counter() - start - all_came) / max(1, drawn) * 1e3,
         "MB": peak() - before,
     }
 
@@ -134,34 +142,48 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(given: argparse.Namespace) -> None:
-    """Measure every mixture in turn, then the peer at growing sizes."""
+    """Measure every mixture, and the peer at growing sizes, in turn."""
     sizes = ["--items", given.items, "--languages", given.languages]
     cases = {name: Case(f"next batch, {name}", "ms", memory_gb=0.0) for name in MIXTURES}
     cases |= {f"{name} far": Case(f"seek to {FAR:.0e}, {name}", "s") for name in MIXTURES}
-    about = f"{given.items:.0e} items, {given.languages} languages, {ROWS} rows of rank {RANK} of {WORLD_SIZE}"
-    last = {}
+    last, items, other = {}, 0, {}
     for _ in range(given.repeats):
         for name in MIXTURES:
             found = measured(*sizes, "--one", name)
-            cases[name].values.append(found["next batch ms, median"])
-            cases[name].memory_gb = max(cases[name].memory_gb, found["memory MB"] / 1e3)
+            _add(cases[name], found["next batch ms, median"], found["memory MB"])
             cases[f"{name} far"].values.append(found[f"seek to {FAR:.0e} s"])
             last[name] = {key: round(value, 3) for key, value in found.items()}
-    notes = [about, *(f"{name}: {figures}" for name, figures in last.items()), *_peer(given, sizes)]
+        for items, other in _peer(given, sizes):
+            name = f"sentence-transformers, {items:.0e} items"
+            case = cases.setdefault(name, Case(f"next batch, {name}", "ms", memory_gb=0.0))
+            _add(case, other["a batch drawn, ms"] * WORLD_SIZE, other["MB"])
+            last[name] = {key: round(value, 3) for key, value in other.items()}
+            cases[PROPORTIONAL].against = case.name
+    each = other["MB"] * 2**20 / items
+    notes = [
+        f"{given.items:.0e} items, {given.languages} languages, {ROWS} rows of rank {RANK} of {WORLD_SIZE}",
+        f"sentence-transformers: ProportionalBatchSampler over {given.languages**2} data sets; for its next batch a "
+        f"rank draws those of all {WORLD_SIZE} (accelerate's BatchSamplerShard). '{PROPORTIONAL}' has the same shares.",
+        *(f"{name}: {figures}" for name, figures in last.items()),
+        f"{each:.0f} bytes an item: {each * given.items / 2**30:.0f} GB at {given.items:.0e} items",
+    ]
     report(list(cases.values()), notes, given)
 
 
-def _peer(given: argparse.Namespace, sizes: list) -> list[str]:
-    """Return lines on sentence-transformers' sampler up to the largest size that it can hold."""
-    lines, items = [], 10**6
-    while items <= given.items:
-        result = measured(*sizes, "--other", items)
-        lines.append(f"sentence-transformers, {items:.0e} items: { {k: round(v, 3) for k, v in result.items()} }")
-        if result["MB"] * 3 > given.other_memory_gb * 1024:
-            break
+def _add(case: Case, milliseconds: float, megabytes: float) -> None:
+    case.values.append(milliseconds)
+    case.memory_gb = max(case.memory_gb, megabytes / 1e3)
+
+
+def _peer(given: argparse.Namespace, sizes: list) -> Iterator[tuple[int, dict]]:
+    """Measure sentence-transformers' sampler up to the largest size that it can hold; yields sizes and figures."""
+    items = 10**6
+    while True:
+        found = measured(*sizes, "--other", items)
+        yield items, found
+        if found["MB"] * 3 > given.other_memory_gb * 1024 or items * 3 > given.items:
+            return
         items *= 3
-    each = result["MB"] * 2**20 / min(items, given.items)
-    return [*lines, f"{each:.0f} bytes an item: {each * given.items / 2**30:.0f} GB at {given.items:.0e} items"]
 
 
 def main() -> None:

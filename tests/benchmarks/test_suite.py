@@ -185,6 +185,23 @@ def test_the_first_run_is_not_killed_while_mlflow_makes_its_store(tmp_path, monk
     assert store.exists()
 
 
+def test_the_peers_sampler_is_measured_in_every_repeat_up_to_the_size_that_it_can_hold(tmp_path, monkeypatch):
+    def one(*arguments: object) -> dict:
+        flag, what = arguments[-2:]
+        if flag == "--one":
+            return {"next batch ms, median": 0.25, "memory MB": 17.0, f"seek to {sampler.FAR:.0e} s": 0.1}
+        return {"a batch drawn, ms": 0.5, "MB": what * 50 / 2**20}
+
+    monkeypatch.setattr(sampler, "measured", one)
+    assert main(["sampler", "--repeats", "2", "--out", str(tmp_path), "--other_memory_gb", "2"]) == 0
+    found = {case["name"]: case for case in json.loads((tmp_path / "sampler.json").read_text())["cases"]}
+    peers = [name for name in found if "sentence-transformers" in name]
+    assert [name.split(", ")[2] for name in peers] == ["1e+06 items", "3e+06 items", "9e+06 items", "3e+07 items"]
+    assert all(found[name]["values"] == [512.0, 512.0] for name in peers)
+    ours = found[f"next batch, {sampler.PROPORTIONAL}"]
+    assert (ours["against"], ours["ratio"]) == (peers[-1], 2048)
+
+
 def test_growth_in_parts_concludes_from_all_points_of_a_series(tmp_path):
     def part(value: float) -> None:
         found = [Case(f"sampler, 32 rows each, ranks {point}", "s", [value * point], value) for point in (1, 32, 1024)]
