@@ -1,8 +1,12 @@
 """`train` and `cached`: what is made of what the sides' processes tell."""
 
+import json
+
 import pytest
 
-from tests.benchmarks import training
+from hybrid.models.save import save_encoder
+from tests.benchmarks import train_ours, training
+from tests.models.test_encoder import TEXTS, tiny
 
 ABOUT = {"world": 1, "memory_gb": 1.0, "tokens_per_pair": 10.0, "operations_per_pair": 2.0}
 
@@ -21,6 +25,17 @@ def test_each_repeat_is_held_against_the_peak_that_was_measured_with_it(told):
     cases = training.both_sides({"model": {}, "batch": 10}, 1, "trained", 3)
     used = {case.name.split(",")[0]: case.values for case in cases if case.unit == "% MFU"}
     assert used == {"hybrid": [20.0, 40.0, 10.0], training.PEER: [10.0, 20.0, 5.0]}
+
+
+def test_what_two_processes_do_is_held_against_the_peak_of_both(in_this_process, tmp_path, monkeypatch):
+    save_encoder(tiny("xlm-roberta"), tmp_path / "model", "", 24)
+    rows = [{"id": str(number), "query": text, "passage": text} for number, text in enumerate(TEXTS)]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    work = {"model": {"name": str(tmp_path / "model")}, "pairs": str(tmp_path / "pairs.jsonl"), "cache": str(tmp_path)}
+    monkeypatch.setattr(train_ours, "peak_flops", lambda *_: 100.0)
+    monkeypatch.setattr(train_ours, "gather_objects", lambda mine: [mine, mine])
+    found = in_this_process("train_ours.py", work | {"length": 24, "batch": 2, "steps": 2, "precision": "fp32"})
+    assert found["peak"] == 200.0
 
 
 def test_a_side_that_runs_out_of_memory_once_has_no_values(monkeypatch):

@@ -81,7 +81,8 @@ def main(given: dict) -> dict:
         "memory_gb": sum(gather_objects(memory_gb())),
         "tokens_per_pair": sum(tokens) / pairs,
         "operations_per_pair": operations / pairs,
-        "peak": peak_flops(accelerator.device, config.training.precision),
+        # Of all ranks, measured at the same time, as the pairs are those of all of them.
+        "peak": sum(gather_objects(peak_flops(accelerator.device, config.training.precision))),
         "first_loss": sum(loss for loss, _ in first) / len(first),
         "ids": [name for _, names in first for name in names],
     }

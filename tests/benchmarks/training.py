@@ -70,7 +70,7 @@ def rates(found: dict[str, Case], about: list[dict], label: str) -> list[Case]:
     Args:
         found: pairs/s of each side.
         about: what our side told in each repeat of the pairs, which are the same on both sides: tokens and operations
-            without padding, and operations per second that the device could do then.
+            without padding, and operations per second that all devices together could do then.
         label: which model and batch.
     """
     cases = []
