@@ -162,7 +162,7 @@ def run(config: Config, data, sampler: HybridBatchSampler, encoder, benchmarks: 
 
 def save(config: Config, encoder, data, state) -> None:
     """Write the model directory, with its card, which has no scores yet."""
-    text, length = card(config, data, {}), max(config.data.lengths().values())
+    text, length = card(config, data, {}), max(config.data.lengths(questions=True).values())
     on_main(lambda: save_encoder(encoder, config.folder / "model", text, length, state))
 
 

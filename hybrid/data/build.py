@@ -102,12 +102,14 @@ class Builder:
             try:
                 self._add(row)
             except UnicodeEncodeError:
-                self.report.note("half a character (a lone surrogate)", f"{file}, id {ascii(row.id)[1:-1]}")
+                self.report.note("half a character (a lone surrogate)", f"{file}, id {row.id}")
 
     def _add(self, row: Row) -> None:
-        # Texts before any table: a row whose text cannot be written leaves no trace in them.
+        # Before any table: a row of which something cannot be written leaves no trace in them.
         answer, pool = self._answer(row)
-        query, item = self.texts.add(row.query), self.ids.add(row.id)
+        query, name = self.texts.add(row.query), row.id.encode()
+        (row.query_language + row.passage_language).encode()
+        item = self.ids.add_bytes(name)
         self.unused += bool(row.negatives) and self.config.negatives != "given"
         if item == len(self.named):
             self.named.append(row.named)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -13,7 +14,7 @@ from hybrid.data.squad import BAD_ANSWERS, UNANSWERABLE, answers_of, find_answer
 from hybrid.runtime.errors import InputError, nearest
 
 FIELDS = ("query", "passage", "query_lang", "passage_lang", "lang", "negatives", "id", "group", "article", "answers")
-SPLITS = ("train", "validation", "valid", "dev", "test")  # with which the hub's names of files begin
+SPLIT = re.compile(r"(train|valid|dev|test)(ation)?(?![a-z])")  # with which the hub's names of files begin
 TABLES = {".parquet": "parquet", ".arrow": "arrow", ".jsonl": "json", ".csv": "csv"}  # endings, builders of `datasets`
 
 
@@ -52,7 +53,8 @@ class Columns:
                 return report.note(f"language {code} is not among those taken", place, bad=False)
         negatives = _texts(found["negatives"])
         if negatives is None:
-            return report.note("negatives that are not texts", place)
+            report.note("negatives that are not texts, left out", place, bad=False)
+            negatives = []
         start, texts = None, _texts(found["answers"]) or []
         if _tell_places(found["answers"]):
             if (answers := answers_of(found["answers"])) is None:
@@ -129,22 +131,29 @@ def _open_table(config: DatasetConfig, paths: list[str], place: str) -> Iterable
         return datasets.load_dataset(config.hub, config.subset, split=config.split, revision=config.revision)
     if os.path.isdir(paths[0]):
         table = datasets.load_from_disk(paths[0])
-        return table[config.split] if isinstance(table, datasets.DatasetDict) else table
+        if isinstance(table, datasets.DatasetDict):
+            return table[config.split]
+        _check_no_split(config, place, f"{paths[0]} is one table")
+        return table
     builder = TABLES.get(os.path.splitext(paths[0])[1])
     if not builder:
         raise InputError(f"{place}.files = {paths[0]}: expected a folder of save_to_disk, or {', '.join(TABLES)}.")
-    if config.split != DatasetConfig.split:
-        raise InputError(
-            f"{place}.split is {config.split!r}, but {paths[0]} is a file, which has no splits; name the files of the "
-            f"split in {place}.files, and leave split out."
-        )
-    splits = {split for path in paths for split in SPLITS if os.path.basename(path).startswith(split)} - {"valid"}
+    _check_no_split(config, place, f"{paths[0]} is a file")
+    splits = {found[1] for path in paths if (found := SPLIT.match(os.path.basename(path)))}
     if isinstance(config.files, str) and len(splits) > 1:
         raise InputError(
             f"{place}.files = {config.files}: stands for files of the splits {', '.join(sorted(splits))}; name those "
             "of one, such as train-*.parquet, or list the files to take them all."
         )
     return datasets.load_dataset(builder, data_files=paths, split="train", streaming=True)
+
+
+def _check_no_split(config: DatasetConfig, place: str, what: str) -> None:
+    if config.split != DatasetConfig.split:
+        raise InputError(
+            f"{place}.split is {config.split!r}, but {what}, which has no splits; name what the split consists of in "
+            f"{place}.files, and leave split out."
+        )
 
 
 def _check_header(header: list[str], columns: Columns, path: str) -> None:

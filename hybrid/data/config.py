@@ -206,8 +206,12 @@ class DataConfig:
             if getattr(self, key) < 4:
                 raise InputError(f"data.{key} is {getattr(self, key)}; give at least 4 tokens.")
 
-    def lengths(self) -> dict[str, int]:
-        """Return the most tokens that texts have, by the key that says so."""
+    def lengths(self, questions: bool = False) -> dict[str, int]:
+        """Return the most tokens that texts have, or of data sets with questions alone, by the key that says so."""
         found = {f"data.{key}": getattr(self, key) for key in ("query_max_length", "passage_max_length")}
-        own = {f"data.sets.{name}.max_length": entry.max_length for name, entry in self.sets.items()}
-        return found | {key: length for key, length in own.items() if length}
+        own = {
+            f"data.sets.{name}.max_length": entry.max_length
+            for name, entry in self.sets.items()
+            if entry.max_length and (entry.has_questions or not questions)
+        }
+        return found | own

@@ -22,6 +22,7 @@ class Report:
 
     def note(self, cause: str, place: str, bad: bool = True) -> None:
         """Count a row; `place` is its file and id. What is not `bad` is no error under `strict` either."""
+        place = place.encode("utf-8", "backslashreplace").decode()  # half a character can be neither shown nor written
         if bad and self.strict:
             raise InputError(f"{place}: {cause}; mend the row, or unset data.strict to have it left out and counted.")
         self.counts[cause] = self.counts.get(cause, 0) + 1

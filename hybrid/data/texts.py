@@ -72,7 +72,10 @@ class TextWriter:
 
     def add(self, text: str) -> int:
         """Return the number of a text, white space at its ends left out."""
-        content = text.strip().encode()
+        return self.add_bytes(text.strip().encode())
+
+    def add_bytes(self, content: bytes) -> int:
+        """Return the number of a text that is taken as it is."""
         number = self.numbers(hashlib.blake2b(content, digest_size=DIGEST).digest())
         if number == len(self.ends):
             self._append(content)

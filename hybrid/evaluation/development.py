@@ -25,6 +25,8 @@ def _task(name: str, corpus: ParallelCorpus, config: DataConfig) -> LoadedTask:
     def read(_: Path | None = None) -> Collection:
         return corpus_collection(corpus)
 
+    entry = (config.dev.sets if config.dev else {}).get(corpus.name) or config.sets.get(corpus.name)
+    own = entry and entry.max_length
     task = Task(
         name=name,
         read=read,
@@ -33,8 +35,8 @@ def _task(name: str, corpus: ParallelCorpus, config: DataConfig) -> LoadedTask:
         source="the training corpus",
         licence="that of the training corpus",
         citation="",
-        query_max_length=config.query_max_length,
-        passage_max_length=config.passage_max_length,
+        query_max_length=own or config.query_max_length,
+        passage_max_length=own or config.passage_max_length,
     )
     return loaded_task(task, check(read(), f"data.dev of {corpus.name}"))
 
@@ -55,13 +57,15 @@ def corpus_collection(corpus: ParallelCorpus) -> Collection:
     once = np.sort(first)
     items, languages = item_Q[once].tolist(), language_Q[once]
     names = ["_".join(corpus.item_name(item).split()) for item in items]
-    of_question: dict[int, set[int]] = defaultdict(set)
+    of_question: dict[int, list[int]] = defaultdict(list)
     for item, found in documents.of_item.items():
-        of_question[int(question[item])].update(found)
+        of_question[int(question[item])] += found
+    of_group = {group: np.array(found, np.int64) for group, found in documents.of_group.items()}
     answers = [
-        of_question[number].union(documents.of_group[group])
+        np.union1d(np.array(of_question[number], np.int64), of_group.get(group, np.empty(0, np.int64)))
         for number, group in zip(question[items].tolist(), group_Q[once].tolist(), strict=True)
     ]
+    rows = np.repeat(np.arange(len(answers)), [len(found) for found in answers])
     return Collection(
         languages=corpus.languages,
         queries=Texts(
@@ -70,7 +74,7 @@ def corpus_collection(corpus: ParallelCorpus) -> Collection:
             languages.astype(np.int32),
         ),
         documents=Texts(documents.names, documents.texts, np.array(documents.languages, np.int32)),
-        relevant=np.array([(query, each) for query, own in enumerate(answers) for each in sorted(own)], np.int64),
+        relevant=np.stack([rows, np.concatenate(answers)], axis=1),
         question=np.unique(question[items], return_inverse=True)[1],
     )
 

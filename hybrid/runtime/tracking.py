@@ -16,6 +16,7 @@ from typing import Any
 from hybrid.runtime.errors import InputError, first_line
 from hybrid.runtime.files import read_json, write_json
 from hybrid.runtime.logs import log, warn
+from hybrid.runtime.mlflow_store import make_store
 from hybrid.runtime.processes import is_main
 
 JOURNAL, SENT = "tracking.jsonl", "tracking.json"
@@ -224,6 +225,7 @@ def send(folder: Path, state: dict[str, Any]) -> None:
     lines = [line for line in lines if line.endswith(b"\n")]
     if not lines:
         return
+    make_store(state["uri"])
     client = MlflowClient(tracking_uri=state["uri"])
     if not state["run_id"]:
         state["run_id"] = _create_run(client, state, json.loads(lines[0])["time"])

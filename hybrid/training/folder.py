@@ -21,8 +21,9 @@ _WITHOUT_EFFECT = (
 )
 """What may change in a continued run without other steps."""
 _IN_USE = "another job is training there; wait for its end, or give another --training.name."
-SEEN_SECONDS = 30
-"""In which a file that one node writes has to be seen on the others."""
+MARK, SEEN_SECONDS = ".seen-", 90
+"""A file that one node writes, and in which time it has to be seen on the others: NFS remembers for a minute that a
+folder was not there."""
 _claims: dict[Path, int] = {}
 """File descriptors of the locks of the folders that this process writes to; they end with it and its workers."""
 
@@ -43,7 +44,9 @@ def check_folder(folder: Path, copies: Path | None, resume: bool, overwrite: boo
         )
     if (folder / FINISHED).exists() and not overwrite:
         raise InputError(f"{folder} holds a finished run; give --overwrite to replace it, or another --training.name.")
-    begun = folder.exists() and any(file.name != INTERRUPTED for file in folder.iterdir())
+    begun = folder.exists() and any(
+        file.name != INTERRUPTED and not file.name.startswith(MARK) for file in folder.iterdir()
+    )
     if begun and not (resume or overwrite):
         raise InputError(
             f"{folder} holds a run that did not finish; give --resume to go on with it, --overwrite to replace it, or "
@@ -74,7 +77,7 @@ def open_folder(folder: Path, copies: Path | None, overwrite: bool) -> None:
 def _seen(mark: Path) -> bool:
     """Return whether a file that another node has written comes to be seen here; shared file systems take a moment."""
     end = time.monotonic() + SEEN_SECONDS
-    while not mark.exists():
+    while not os.path.exists(mark):  # False for whatever keeps this node from seeing it
         if time.monotonic() > end:
             return False
         poll()
@@ -94,7 +97,9 @@ def _open(folder: Path, copies: Path | None, overwrite: bool) -> tuple[str | Non
                 shutil.rmtree(copies, ignore_errors=True)
         folder.mkdir(exist_ok=True)
         (folder / INTERRUPTED).unlink(missing_ok=True)
-        file, name = tempfile.mkstemp(dir=folder, prefix=".seen-")
+        for left in folder.glob(f"{MARK}*"):
+            left.unlink()  # of a job that was asked to stop, or killed, here
+        file, name = tempfile.mkstemp(dir=folder, prefix=MARK)
         os.close(file)
         return None, os.path.basename(name)
     except OSError as error:

@@ -116,12 +116,12 @@ def recommend(predictions: list[Prediction], planner: Planner) -> int:
         best = min(good, key=lambda found: found.seconds)
         print(f"recommended: {best.layout.name}, as the recipe is ({best.seconds:.3f} s a step)")
         if best.uses_cache and best.rows >= planner.rows:
-            spared = planner.seconds(best.layout, cached=False)
+            spared = planner.seconds(best.layout, None)
             print(f"faster: without training.cache_tokens all rows fit at once ({spared:.3f} s a step)")
         # Of the smaller chunks none whose products are too small for the stated MFU.
         smaller = [found for found in predictions if found.cache_tokens >= SMALL_CHUNK]
-        chunked = min(smaller, key=lambda found: planner.seconds(found.layout, cached=True), default=best)
-        if planner.seconds(chunked.layout, cached=True) < best.seconds:
+        chunked = min(smaller, key=lambda found: planner.seconds(found.layout, _chunk(found)), default=None)
+        if chunked and planner.seconds(chunked.layout, _chunk(chunked)) < best.seconds:
             print(f"faster: {_chunked(chunked, planner)}")
     else:
         longest = max(planner.lengths.query, planner.lengths.passage)
@@ -130,15 +130,20 @@ def recommend(predictions: list[Prediction], planner: Planner) -> int:
             again = "" if planner.config.training.activation_checkpointing else "training.activation_checkpointing, "
             print(f"nothing fits; take {again}more GPUs, LoRA (model.lora), fewer model.layers or a smaller batch.")
             return 1
-        best = min(good, key=lambda found: found.seconds)
+        best = min(good, key=lambda found: planner.seconds(found.layout, _chunk(found)))
         print(f"recommended: {_chunked(best, planner)}")
     print(f"launch: {launch(best.layout, planner.machine.gpus)}")
     return 0
 
 
+def _chunk(found: Prediction) -> int:
+    """Return the largest power of two of tokens that fits."""
+    return 2 ** (found.cache_tokens.bit_length() - 1)
+
+
 def _chunked(found: Prediction, planner: Planner) -> str:
-    chunk, seconds = 2 ** (found.cache_tokens.bit_length() - 1), planner.seconds(found.layout, cached=True)
-    return f"{found.layout.name} with --training.cache_tokens {chunk} ({seconds:.3f} s a step)"
+    seconds = planner.seconds(found.layout, _chunk(found))
+    return f"{found.layout.name} with --training.cache_tokens {_chunk(found)} ({seconds:.3f} s a step)"
 
 
 def launch(layout: Layout, gpus: int) -> str:

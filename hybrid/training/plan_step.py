@@ -94,19 +94,22 @@ class Planner:
             vectors=vectors,
             rows=self._largest(layout, free - plain.device),
             cache_tokens=max(0, chunk),
-            seconds=self.seconds(layout, bool(training.cache_tokens)),
+            seconds=self.seconds(layout, training.cache_tokens),
             uses_cache=bool(training.cache_tokens),
         )
 
-    def seconds(self, layout: Layout, cached: bool) -> float:
+    def seconds(self, layout: Layout, chunk: int | None) -> float:
         """Return a step's seconds: products at the stated MFU or communication, the longer, and the host's transfers.
 
         A gradient cache and activation checkpointing do one forward pass more, each.
+
+        Args:
+            chunk: tokens of a chunk of the gradient cache, None without it; the recipe may have another.
         """
-        compute = self.operations(cached) / (self.machine.peak * self.machine.mfu)
+        compute = self.operations(chunk is not None) / (self.machine.peak * self.machine.mfu)
         gpus, training = self.machine.gpus, self.config.training
         tokens = training.global_batch * self._row_tokens()
-        passes = gathers(self.config, self.sizes, self.rows * self._row_tokens())
+        passes = gathers(self.config, self.sizes, self.rows * self._row_tokens(), chunk)
         traffic = communication(layout, self.sizes, gpus, training.precision, tokens, passes)
         host = 0.0
         if layout.offload_optimizer:
@@ -159,16 +162,18 @@ class Planner:
         return saved(self.config.model, length, precision, self.config.training.activation_checkpointing)
 
 
-def gathers(config: Config, sizes: Anatomy, tokens: float) -> int:
+def gathers(config: Config, sizes: Anatomy, tokens: float, chunk: int | None) -> int:
     """Return how often ZeRO-3 gathers all weights in a rank's step of so many tokens.
 
     In both passes; of weights that it does not keep alive, in those of every chunk, and in those that are done again.
+
+    Args:
+        chunk: tokens of a chunk of the gradient cache, None without it.
     """
-    training = config.training
     if sizes.entries <= KEPT_ALIVE:
         return 2
-    budget = min(config.model.chunk_tokens or CHUNK_TOKENS["cuda"], training.cache_tokens or math.inf)
-    return math.ceil(tokens / budget) * (2 + bool(training.cache_tokens) + training.activation_checkpointing)
+    budget = min(config.model.chunk_tokens or CHUNK_TOKENS["cuda"], chunk or math.inf)
+    return math.ceil(tokens / budget) * (2 + (chunk is not None) + config.training.activation_checkpointing)
 
 
 def communication(layout: Layout, sizes: Anatomy, world: int, precision: str, tokens: float, passes: int = 2) -> float:

@@ -64,7 +64,7 @@ def terms(config: Config, world: int, lengths: Lengths, layout: Layout) -> list[
     trained = count.trained / count.matrices
     products = 2.0 * count.matrices * tokens * (2 + trained)
     again = bool(training.cache_tokens) + training.activation_checkpointing
-    passes = gathers(config, sizes, tokens)
+    passes = gathers(config, sizes, tokens, training.cache_tokens)
     sent = communication(layout, sizes, world, training.precision, tokens * world, passes)
     found = [
         Term("attention: scores and sums", rows * 12.0 * count.attention * float((texts.double() ** 2).sum())),

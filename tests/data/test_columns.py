@@ -179,16 +179,22 @@ def test_a_folder_that_is_saved_again_is_read_again(tmp_path):
 
 
 def test_settings_of_the_hub_and_splits_are_refused_where_files_have_none(tmp_path):
-    for name in ("train-0.parquet", "test-0.parquet"):
+    datasets = pytest.importorskip("datasets")
+    for name in ("train-0.parquet", "test-0.parquet", "train.csv", "valid.csv", "trainers.arrow", "testimonials.arrow"):
         write(tmp_path / name, "")
     files = str(tmp_path / "*.parquet")
+    folder = str(tmp_path / "table")
+    datasets.Dataset.from_dict({"query": ["What?"], "passage": ["This."]}).save_to_disk(folder)
     for settings, message in (
         ({"subset": "en"}, r"data.sets.p.subset and .revision belong to data sets of the hub"),
         ({"split": "validation"}, r"data.sets.p.split is 'validation', but .* is a file"),
+        ({"files": folder, "split": "validation"}, r"data.sets.p.split is 'validation', but .*table is one table"),
         ({}, r"\*.parquet: stands for files of the splits test, train; name those of one"),
+        ({"files": str(tmp_path / "*.csv")}, r"\*.csv: stands for files of the splits train, valid; name those of one"),
+        ({"files": str(tmp_path / "*.arrow")}, "`datasets` cannot read"),
     ):
         with pytest.raises(InputError, match=message):
-            load(tmp_path, DatasetConfig(format="hub", files=files, **settings))
+            load(tmp_path, DatasetConfig(**{"format": "hub", "files": files} | settings))
 
 
 def test_what_pandas_writes_for_missing_values_is_missing(tmp_path):
@@ -200,12 +206,21 @@ def test_what_pandas_writes_for_missing_values_is_missing(tmp_path):
     assert not corpus.tables.named.any()
 
 
-@pytest.mark.parametrize("field", ["query", "passage", "id"])
+@pytest.mark.parametrize("field", ["query", "passage", "id", "query_lang", "passage_lang"])
 def test_half_a_character_makes_a_bad_row_that_leaves_no_trace(tmp_path, field):
-    rows = [PAIRS[0], PAIRS[0] | {"id": "2", "passage": "Other."} | {field: "cut \ud83d"}, PAIRS[2] | {"id": "3"}]
+    bad = PAIRS[0] | {"id": "2", "passage": "Other.", "query_lang": "xx"} | {field: "cut \ud83d"}
+    nameless = PAIRS[0] | {"id": "\ud83d", "passage": ""}
+    rows = [PAIRS[0], bad, nameless, PAIRS[2] | {"id": "3"}]
     data = load(tmp_path, DatasetConfig(format="pairs", files=jsonl(tmp_path, rows)))
-    assert data.counts["rows/p/half a character (a lone surrogate)"] == 1
+    assert data.counts["rows/p/half a character (a lone surrogate)"] == data.counts["rows/p/no passage"] == 1
     assert names_of(data.train[0]) in (["1", "3"], ["3", "1"])
+    assert data.train[0].languages == ("de", "en")
+
+
+def test_ids_are_told_apart_to_the_last_space(tmp_path):
+    rows = [PAIRS[0] | {"id": name, "query": f"{number}?"} for number, name in enumerate(("a", "a ", "b"))]
+    data = load(tmp_path, DatasetConfig(format="pairs", files=jsonl(tmp_path, rows)))
+    assert sorted(names_of(data.train[0])) == ["a", "a ", "b"]
 
 
 def test_a_list_with_and_without_the_language_in_its_paths_is_refused(tmp_path):

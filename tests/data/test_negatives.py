@@ -78,7 +78,7 @@ def test_negatives_of_a_file_that_are_not_used_are_told(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("negatives", [3, {"text": "n"}, [{"docid": "1", "text": "n"}], ["n", 3]])
-def test_negatives_that_are_no_texts_make_a_bad_row(tmp_path, negatives):
+def test_negatives_that_are_no_texts_are_left_out_and_counted(tmp_path, negatives):
     data = load(tmp_path, [row("a", ["n", None, " "]), row("b", negatives)], **GIVEN)
-    assert data.counts["rows/p0/negatives that are not texts"] == 1
-    assert pools(data.train[0]) == {("a", "en"): ["n"]}
+    assert data.counts["rows/p0/negatives that are not texts, left out"] == 1
+    assert pools(data.train[0]) == {("a", "en"): ["n"], ("b", "en"): []}

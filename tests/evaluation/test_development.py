@@ -48,6 +48,13 @@ def test_whole_passages_are_encoded_once_and_all_of_a_group_are_relevant(tmp_pat
     assert asked["What is tea?"] == asked["Was ist Tee?"] != asked["Qui ?"]
 
 
+def test_a_data_set_is_scored_with_the_lengths_that_it_is_trained_with(tmp_path):
+    config = pairs(tmp_path, "paragraph")
+    config.sets["p"].max_length = 17
+    task = development_tasks(load_corpora(config).train, config)[0].task
+    assert (task.query_max_length, task.passage_max_length) == (17, 17)
+
+
 def test_a_sentence_stands_beside_all_of_its_paragraph_and_answers_its_item_alone(tmp_path):
     collection = corpus_collection(make_corpus(tmp_path, {"en": ARTICLES, "de": TRANSLATED}))
     context = ARTICLES["Bridge"][1][0]

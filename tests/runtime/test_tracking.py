@@ -15,7 +15,9 @@ from pathlib import Path
 import pytest
 from mlflow.tracking import MlflowClient
 
+from hybrid.runtime.mlflow_store import make_store
 from hybrid.runtime.tracking import JOURNAL, LONGEST_PARAMETER, SENT, Tracker, TrackingConfig, main
+from tests.launch import ROOT
 
 
 def store(folder: Path) -> str:
@@ -35,6 +37,32 @@ def the_run(uri: str):
     runs = client.search_runs([experiment.experiment_id])
     assert len(runs) == 1
     return client, runs[0]
+
+
+def test_a_store_that_a_job_was_making_when_it_was_killed_is_made_anew(in_folder):
+    code = f"from hybrid.runtime.mlflow_store import make_store; make_store({store(in_folder)!r})"
+    with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT) as job:
+        while not any(file.stat().st_size for file in in_folder.glob(".mlflow.db.*/mlflow.db")):
+            assert job.poll() is None
+            time.sleep(0.01)
+        job.kill()
+    assert not (in_folder / "mlflow.db").exists()
+    tracker = Tracker(in_folder / "run", "name", TrackingConfig(uri=store(in_folder)))
+    tracker.close(wait_seconds=300)
+    assert the_run(store(in_folder))[1].info.status == "FINISHED"
+
+
+def test_of_two_jobs_that_make_a_store_at_once_one_store_stays(in_folder, monkeypatch):
+    made = MlflowClient.search_experiments
+
+    def slow(client, *arguments, **options):
+        monkeypatch.setattr(MlflowClient, "search_experiments", made)
+        MlflowClient(tracking_uri=store(in_folder)).create_experiment("of the other job")
+        return made(client, *arguments, **options)
+
+    monkeypatch.setattr(MlflowClient, "search_experiments", slow)
+    make_store(store(in_folder))
+    assert MlflowClient(tracking_uri=store(in_folder)).get_experiment_by_name("of the other job")
 
 
 def test_everything_logged_is_in_the_store_at_the_end(in_folder):

@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from hybrid.runtime.errors import InputError
+from hybrid.runtime.processes import Interrupted
 from hybrid.training import checkpoint
 from hybrid.training.checkpoint import Copier, newest_checkpoint, read_state, remove_old, save_checkpoint, saved_steps
 from hybrid.training.elastic import load_any_states
@@ -222,6 +223,19 @@ def test_a_folder_in_which_another_job_trains_is_refused_and_untouched_until_tha
     check_folder(run, None, resume=True, overwrite=False)
     open_folder(run, None, overwrite=True)
     assert newest_checkpoint([run]) is None
+
+
+def test_a_job_that_was_stopped_while_its_folder_was_looked_for_can_start_again(tmp_path, monkeypatch):
+    def stop(_):
+        raise Interrupted
+
+    with monkeypatch.context() as patch:
+        patch.setattr("hybrid.training.folder.gather_objects", stop)
+        with pytest.raises(Interrupted):
+            open_folder(tmp_path / "run", None, overwrite=False)
+    check_folder(tmp_path / "run", None, resume=False, overwrite=False)
+    open_folder(tmp_path / "run", None, overwrite=False)
+    assert not list((tmp_path / "run").iterdir())
 
 
 def test_a_folder_that_is_another_one_on_another_node_is_refused_by_all_and_a_shared_one_is_left_clean(tmp_path):

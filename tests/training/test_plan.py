@@ -194,15 +194,23 @@ def test_weights_that_zero_3_does_not_keep_are_gathered_for_every_pass_of_every_
     large, small = (read_config(["--config", f"hybrid/recipes/{name}.yaml"]) for name in ("mt5_xl", "xlmr_large"))
     sizes = anatomy(large.model)
     assert sizes.entries > 1e9
-    large.training.cache_tokens, large.model.chunk_tokens, large.training.activation_checkpointing = 8000, None, False
-    assert gathers(large, sizes, 20000) == 3 * 3
-    large.training.cache_tokens = None
-    assert gathers(large, sizes, 20000) == 2 * 2
+    large.model.chunk_tokens, large.training.activation_checkpointing = None, False
+    assert gathers(large, sizes, 20000, 8000) == 3 * 3
+    assert gathers(large, sizes, 20000, None) == 2 * 2
     large.training.activation_checkpointing, large.model.chunk_tokens = True, 4000
-    assert gathers(large, sizes, 20000) == 5 * 3
-    assert gathers(small, anatomy(small.model), 1e9) == 2
+    assert gathers(large, sizes, 20000, None) == 5 * 3
+    assert gathers(small, anatomy(small.model), 1e9, None) == 2
     once, often = (communication(Layout("ZeRO-3", 3), sizes, 8, "bf16", 20000, passes) for passes in (2, 9))
     assert often - once == 7 * sizes.entries * 2 * 7 / 8
+
+
+def test_the_seconds_of_an_advice_are_those_that_its_own_plan_gives(monkeypatch, capsys):
+    monkeypatch.setenv("HYBRID_DATA", "anywhere")
+    flags = ["--config", "hybrid/recipes/mt5_xl.yaml", "--gpus", "16", "--gpu_memory", "8", "--bandwidth", "10"]
+    assert plan.main([*flags, "--training.cache_tokens", "null"]) == 0
+    chunk, seconds = re.search(r"cache_tokens (\d+) \(([\d.]+) s", capsys.readouterr().out).groups()
+    assert plan.main([*flags, "--training.cache_tokens", chunk]) == 0
+    assert f"as the recipe is ({seconds} s a step)" in capsys.readouterr().out
 
 
 def test_a_smaller_chunk_is_named_where_it_is_faster_than_offload(monkeypatch, capsys):
