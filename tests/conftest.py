@@ -1,9 +1,18 @@
 """Fixtures that every room shares."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_accelerator_of_another_file():
+    """Let a file's tests start with another precision or device than those that came before in the same process."""
+    yield
+    if state := sys.modules.get("accelerate.state"):
+        state.AcceleratorState._reset_state(reset_partial_state=True)
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,6 @@ def in_this_process() -> Callable[[str, dict], dict]:
         module = importlib.import_module(f"tests.benchmarks.{script.removesuffix('.py')}")
         with mock.patch.dict(os.environ):
             found = module.main(json.loads(json.dumps(work)))
-        AcceleratorState._reset_state(reset_partial_state=True)
         return json.loads(json.dumps(found))
 
     return run

@@ -2,13 +2,17 @@
 
 import json
 import tempfile
+import time
+import tracemalloc
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 
+from hybrid.training.realised import Realised
 from tests.benchmarks.data import RECIPE, first_run, first_step, simulated
 from tests.benchmarks.sampler import measured
 from tests.benchmarks.suite import Case, in_a_process, report, worker
@@ -17,6 +21,8 @@ from tests.benchmarks.training import write_pairs
 MIXTURE = "hybrid, a lane a rank"
 LOADED = 10
 """Batches of the loader that are timed."""
+ROWS, LOGGED = 1024, 20
+"""Rows of a step, and log lines that are timed."""
 FEWEST = 3
 """Points of a fit: a line through two says nothing of whether they lie on one."""
 FLAT = 1.1
@@ -126,6 +132,22 @@ def next_batch(items: int = 10**8, languages: int = 110, ranks: int = 1024) -> t
     return found["next batch ms, median"] / 1e3, found["memory MB"] / 1e3
 
 
+def log_line(streams: int) -> tuple[float, float]:
+    """Count the rows of one step and of the whole run so far by stream and branch, as a log line does."""
+    counted = Realised([f"cross_lingual/set/{number}" for number in range(streams)])
+    rows, seconds = np.random.default_rng(0).integers(streams, size=ROWS), []
+    counted.add(np.arange(streams))
+    tracemalloc.start()
+    for _ in range(LOGGED):
+        start = time.perf_counter()
+        counted.add(rows)
+        counted.metrics(counted.total())
+        seconds.append(time.perf_counter() - start)
+    memory = tracemalloc.get_traced_memory()[1] / 1e9
+    tracemalloc.stop()
+    return median(seconds), memory
+
+
 def load(given: Namespace, folder: Path, batch: int = 256, items: int = 16_000) -> tuple[float, float]:
     """Sample and collate one batch in the training process, from a token store that is there."""
     found = in_a_process("data_ours.py", "rows", _recipe(given, folder, items), 0, batch, LOADED)
@@ -171,6 +193,9 @@ SERIES = {
     "languages": Series("sampler, languages", (11, 35, 110), lambda given, folder, count: next_batch(languages=count)),
     "items": Series(
         "sampler, items", (10**6, 10**7, 10**8, 10**9), lambda given, folder, items: next_batch(items=items)
+    ),
+    "streams": Series(
+        "log line, streams", (121, 1_210, 12_100), lambda given, folder, streams: log_line(streams=streams)
     ),
     "rows": Series("loader, rows", (64, 256, 1024, 4096), lambda given, folder, batch: load(given, folder, batch)),
     "corpus": Series(
