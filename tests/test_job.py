@@ -207,7 +207,6 @@ def test_a_mixture_or_file_that_cannot_be_is_refused_before_the_run_has_a_folder
         (["--training.global_batch", "4096"], "4096"),
         (["--mixture.languages", "[en,xx]"], "xx"),
         (["--benchmark.data_dir", "nowhere"], "nowhere"),
-        (["--data.passage_max_length", "200"], "positions for 128 tokens"),
         (["--data.sets.sample.max_length", "200"], "data.sets.sample.max_length is 200, but the encoder has positions"),
     ):
         done = command(folder, "--training.name", "refused", *flags)

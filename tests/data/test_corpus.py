@@ -110,6 +110,14 @@ def test_a_warm_start_does_not_read_the_corpus_and_a_changed_file_does(tmp_path,
         load_corpora(config)
 
 
+def test_the_most_tokens_of_a_text_are_those_of_all_data_sets_or_of_those_with_questions():
+    sets = {"a": DatasetConfig(files={"en": "x"}, max_length=300), "b": DatasetConfig(files={"en": "x"})}
+    sets["plain"] = DatasetConfig(files={"en": "x"}, format="lines", max_length=512)
+    config, both = DataConfig(sets=sets), {"data.query_max_length": 64, "data.passage_max_length": 256}
+    assert config.lengths(questions=True) == both | {"data.sets.a.max_length": 300}
+    assert config.lengths() == config.lengths(questions=True) | {"data.sets.plain.max_length": 512}
+
+
 def test_settings_that_contradict_each_other_are_refused_by_key():
     sets = {"a": DatasetConfig(files={"en": "x"})}
     for settings, key in (
