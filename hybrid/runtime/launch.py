@@ -46,7 +46,19 @@ def start(precision: str, seed: int | None = None, deterministic: bool = False, 
     if seed is not None:
         set_seed(seed)
     log(f"world size {accelerator.num_processes} ({kind}), {accelerator.device.type}, {precision}")
+    if accelerator.device.type == "cpu":
+        _tell_idle_cores()
     return accelerator
+
+
+def _tell_idle_cores() -> None:
+    """Say it where cores are left over: accelerate gives a process one thread unless it is told otherwise."""
+    import torch
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads, share = torch.get_num_threads(), cores // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    if threads < share:
+        log(f"{threads} of {share} cores a process: accelerate launch --num_cpu_threads_per_process {share} takes all.")
 
 
 def _give_time(timeout: timedelta) -> None:

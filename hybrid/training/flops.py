@@ -93,11 +93,18 @@ def peak_flops(device: torch.device, precision: str) -> float:
 def measured_flops(device: torch.device, dtype: torch.dtype) -> float:
     """Return the operations per second of square matrix products, of the best size and the best of five.
 
-    Ranks that call it at once share what they share in training: two threads of a core halve each other's rate.
+    Of a CPU one thread is measured, for as many as torch uses here: what other threads of a process have done in a few
+    milliseconds its clock does not tell yet. Ranks that call it at once share what they share in training.
     """
     # A GPU has done a small product before the next one is launched; in a CPU's caches a small one is the faster.
     sizes, products = ((4096, 8192), 10) if device.type == "cuda" else ((512, 1536), 1)
-    return max(2 * products * size**3 / _product_seconds(size, products, device, dtype) for size in sizes)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        rate = max(2 * products * size**3 / _product_seconds(size, products, device, dtype) for size in sizes)
+    finally:
+        torch.set_num_threads(threads)
+    return rate if device.type == "cuda" else rate * threads
 
 
 def _product_seconds(size: int, products: int, device: torch.device, dtype: torch.dtype) -> float:

@@ -6,6 +6,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig
 
 from hybrid.models import LoraConfig
+from hybrid.training import flops
 from hybrid.training.flops import attention_width, costs
 from tests.models.test_encoder import SHAPES, tiny
 
@@ -38,6 +39,22 @@ def test_frozen_weights_cost_no_gradient_of_theirs(model_type):
     assert real < found < 1.25 * real
     whole = tiny(model_type, attention="eager").train()
     assert found < costs(whole.backbone).training(lengths)
+
+
+def test_the_peak_of_several_threads_is_that_of_one_for_each_of_them(monkeypatch):
+    """A process's clock misses what its other threads have done in the last milliseconds."""
+    device, threads, seen = torch.device("cpu"), torch.get_num_threads(), []
+    monkeypatch.setattr(flops, "_product_seconds", lambda *_: seen.append(torch.get_num_threads()) or 1.0)
+    try:
+        rates = []
+        for count in (1, 3):
+            torch.set_num_threads(count)
+            rates.append(flops.measured_flops(device, torch.float32))
+            assert torch.get_num_threads() == count
+    finally:
+        torch.set_num_threads(threads)
+    assert rates[1] == 3 * rates[0]
+    assert set(seen) == {1}
 
 
 def test_heads_wider_or_narrower_than_the_hidden_size_count_with_their_own_width():
