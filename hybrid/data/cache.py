@@ -112,8 +112,3 @@ def cache_folder(chosen: str | Path | None) -> Path:
     """Return the folder of built corpora and token stores: the chosen one, or the user's cache."""
     home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(chosen or Path(home, "hybrid")).expanduser()
-
-
-def cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0))

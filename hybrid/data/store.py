@@ -14,13 +14,14 @@ import numpy as np
 from tokenizers import Tokenizer
 from tokenizers import __version__ as tokenizers_version
 
-from hybrid.data.cache import FORM, built_once, cache_folder, cores, get_on
+from hybrid.data.cache import FORM, built_once, cache_folder, get_on
 from hybrid.data.corpus import ParallelCorpus, ragged_range
 from hybrid.data.texts import Texts
 from hybrid.runtime.errors import InputError
 from hybrid.runtime.files import digest
 from hybrid.runtime.interruption import ignore_in_worker
 from hybrid.runtime.logs import progress
+from hybrid.runtime.processes import cores
 
 IDS, ENDS, TOKENIZER = "tokens.int32", "tokens.ends.npy", "tokenizer.json"
 PART_BYTES = 1 << 22  # of text, that one process tokenises at a time

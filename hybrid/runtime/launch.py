@@ -6,6 +6,7 @@ from datetime import timedelta
 from hybrid.runtime.errors import InputError
 from hybrid.runtime.logs import log, quiet_libraries
 from hybrid.runtime.memory import keep_freed_memory
+from hybrid.runtime.processes import cores
 
 
 def start(precision: str, seed: int | None = None, deterministic: bool = False, stall_seconds: float = 1800.0):
@@ -55,8 +56,7 @@ def _tell_idle_cores() -> None:
     """Say it where cores are left over: accelerate gives a process one thread unless it is told otherwise."""
     import torch
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads, share = torch.get_num_threads(), cores // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    threads, share = torch.get_num_threads(), cores() // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     if threads < share:
         log(f"{threads} of {share} cores a process: accelerate launch --num_cpu_threads_per_process {share} takes all.")
 

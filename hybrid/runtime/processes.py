@@ -87,6 +87,11 @@ def is_main() -> bool:
     return rank() == 0
 
 
+def cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def in_group() -> bool:
     """Return whether this process has joined a group, if one of a single process."""
     return _group() is not None

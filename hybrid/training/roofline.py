@@ -14,8 +14,8 @@ from pathlib import Path
 import torch
 
 from hybrid.config import Config, read_config
-from hybrid.data.cache import cores
 from hybrid.runtime.errors import InputError
+from hybrid.runtime.processes import cores
 from hybrid.runtime.tracking import JOURNAL
 from hybrid.sampling import MixtureError
 from hybrid.training.flops import best_seconds, measured_flops, peak_flops
