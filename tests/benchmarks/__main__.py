@@ -24,6 +24,12 @@ BENCHMARKS = {
     "zero": (zero, zero.run),
     "gpu": (gpu, gpu.run),
 }
+_DEFAULTS = {
+    "train": {"batch": 64, "steps": 4},
+    "cached": {"batch": 2048, "steps": 1, "processes": [2], "embeddings": ["frozen"]},
+}
+"""Where benchmarks of one module differ. A step of 2,048 pairs takes minutes, beside which the choice of its first
+chunk's kernels is nothing."""
 _MODEL = {"sampler": None, "zero": "--tokenizer", "gpu": "--tokenizer"}
 """The flag for the encoder's directory where it is not --model."""
 
@@ -35,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
     for name, (module, run) in BENCHMARKS.items():
         one = _common(names.add_parser(name, help=module.__doc__))
         module.add_arguments(one)
-        one.set_defaults(run=run)
+        one.set_defaults(run=run, **_DEFAULTS.get(name, {}))
     every = _common(names.add_parser("all", help="every one of them, as it is by default; gpu where there is one"))
     every.add_argument("--model", required=True, help="directory of multilingual-e5-small, or another small encoder")
     given = parser.parse_args(arguments)

@@ -119,8 +119,12 @@ def training_part(
     jobs = {side: (script, work) for side, script in SIDES.items()}
     if not cached and given.compile != "none":
         jobs[COMPILED] = (SIDES["hybrid"], work | {"compile": given.compile})
-    found, told = in_turn(jobs, 1, given.repeats)
-    notes += [f"{label}: {side} does not fit into the GPU's memory" for side, case in found.items() if not case.values]
+    found, told = in_turn(jobs, 1, given.repeats, optional=COMPILED)
+    notes += [
+        f"{label}: {side} failed, or does not fit into the GPU's memory"
+        for side, case in found.items()
+        if not case.values
+    ]
     if told["hybrid"]:
         about, peaks = told["hybrid"][0], [one["peak"] / 1e12 for one in told["hybrid"]]
         notes.append(

@@ -155,7 +155,7 @@ def test_a_side_that_the_memory_does_not_hold_is_named_and_the_other_is_measured
     monkeypatch.setattr(training, "worker", full)
     cases, notes = measured(tmp_path, "xlm-roberta", *FLAGS.split(), "--only", "cached")
     assert [name.split(",")[0] for name in cases] == ["hybrid"] * 3
-    assert "shape, cached 8: sentence-transformers does not fit into the GPU's memory" in notes
+    assert "shape, cached 8: sentence-transformers failed, or does not fit into the GPU's memory" in notes
 
 
 def test_weights_that_are_there_are_measured_as_they_are(tmp_path):

@@ -90,6 +90,7 @@ def test_an_error_ends_its_benchmark_alone_and_all_ends_with_status_1(tmp_path, 
     monkeypatch.setitem(BENCHMARKS, "encode", (BENCHMARKS["encode"][0], fails))
     assert main(["all", "--model", "none", "--out", str(tmp_path)]) == 1
     assert [name for name, calls in every.items() if len(calls) != 1] == ["encode"]
+    assert [(every[name][0].batch, every[name][0].steps) for name in ("train", "cached")] == [(64, 4), (2048, 1)]
     told = capsys.readouterr().err
     assert "error: encode: a worker was killed" in told
     assert "not measured to the end: encode\n" in told

@@ -50,3 +50,18 @@ def test_a_side_that_runs_out_of_memory_once_has_no_values(monkeypatch):
     jobs = {side: (script, {"batch": 10}) for side, script in training.SIDES.items()}
     cases, about = training.in_turn(jobs, 1, 2)
     assert [(case.values, len(about[side])) for side, case in cases.items()] == [([], 0), ([10.0, 10.0], 2)]
+
+
+def test_a_failure_of_what_is_optional_costs_the_others_nothing(monkeypatch, capsys):
+    def run(script, *_) -> dict:
+        if script == "bad":
+            raise RuntimeError("no kernel")
+        return ABOUT | {"seconds": 1.0}
+
+    monkeypatch.setattr(training, "worker", run)
+    jobs = {name: (name, {"batch": 10}) for name in ("good", "bad")}
+    cases, _ = training.in_turn(jobs, 1, 2, optional="bad")
+    assert [case.values for case in cases.values()] == [[10.0, 10.0], []]
+    assert "bad: no kernel" in capsys.readouterr().err
+    with pytest.raises(RuntimeError, match="no kernel"):
+        training.in_turn(jobs, 1, 2)

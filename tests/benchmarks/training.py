@@ -3,6 +3,7 @@
 import gzip
 import json
 import random
+import sys
 import tempfile
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
@@ -19,9 +20,9 @@ CHUNKS = "chunks of {tokens} tokens on both sides (the peer's mini_batch_num_tok
 def add_arguments(parser: ArgumentParser) -> None:
     """Add what both benchmarks can be told."""
     parser.add_argument("--model", required=True, help="a directory that sentence-transformers loads too")
-    parser.add_argument("--batch", type=int, help="pairs of the global batch: 64, cached 2048")
+    parser.add_argument("--batch", type=int, help="pairs of the global batch")
     parser.add_argument("--length", type=int, default=192, help="tokens at the most, of queries and passages")
-    parser.add_argument("--steps", type=int, default=4, help="steps of one repeat; the first is not counted")
+    parser.add_argument("--steps", type=int, help="steps of one repeat; of several the first is not counted")
     parser.add_argument("--precision", default="bf16", choices=["fp32", "bf16"])
     parser.add_argument("--processes", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--embeddings", nargs="+", default=["frozen", "trained"], choices=["frozen", "trained"])
@@ -30,26 +31,25 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(given: Namespace, cached: bool = False) -> None:
     """Measure every combination of processes and embeddings, both sides in turn."""
-    batch = given.batch or (2048 if cached else 64)
     with tempfile.TemporaryDirectory() as folder:
         work = {
             "model": {"name": given.model},
-            "pairs": str(write_pairs(Path(folder), batch * given.steps)),
+            "pairs": str(write_pairs(Path(folder), given.batch * given.steps)),
             "cache": folder,
             "length": given.length,
-            "batch": batch,
+            "batch": given.batch,
             "steps": given.steps,
             "precision": given.precision,
         } | ({"cache_tokens": given.cache_tokens} if cached else {})
         notes = [CHUNKS.format(tokens=given.cache_tokens)] if cached else []
-        notes += [same_loss(work | {"batch": min(batch, 64)}, processes) for processes in given.processes]
+        notes += [same_loss(work | {"batch": min(given.batch, 64)}, processes) for processes in given.processes]
         cases = [
             case
             for processes in given.processes
             for embeddings in given.embeddings
             for case in both_sides(work, processes, embeddings, given.repeats)
         ]
-    work = f"batch {batch}, {given.length} tokens at the most, {given.precision}, dropout 0, AdamW, clipping 1"
+    work = f"batch {given.batch}, {given.length} tokens at the most, {given.precision}, dropout 0, AdamW, clipping 1"
     report(cases, [work, *notes], given)
 
 
@@ -86,11 +86,12 @@ def rates(found: dict[str, Case], about: list[dict], label: str) -> list[Case]:
 
 
 def in_turn(
-    jobs: dict[str, tuple[str, dict]], processes: int, repeats: int
+    jobs: dict[str, tuple[str, dict]], processes: int, repeats: int, optional: str | None = None
 ) -> tuple[dict[str, Case], dict[str, list[dict]]]:
     """Measure jobs, each a script and its work, in turn; returns a case of each, in pairs/s, and what each repeat told.
 
-    A job that a GPU's memory does not hold is not tried again: its case has no values.
+    A job that a GPU's memory does not hold is not tried again: its case has no values. Nor has one named by `optional`
+    that fails, which must not cost what the others have measured.
     """
     cases = {name: Case(name, "pairs/s", memory_gb=0.0) for name in jobs}
     told: dict[str, list[dict]] = {name: [] for name in jobs}
@@ -100,7 +101,10 @@ def in_turn(
             script, work = jobs[name]
             try:
                 found = worker(script, work, processes)
-            except OutOfMemory:
+            except RuntimeError as error:
+                if name != optional and not isinstance(error, OutOfMemory):
+                    raise
+                print(f"{name}: {error}", file=sys.stderr)
                 fits.remove(name)
                 cases[name].values, told[name] = [], []
                 continue
