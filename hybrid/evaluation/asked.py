@@ -10,12 +10,13 @@ import numpy as np
 
 from hybrid.data.columns import TABLES
 from hybrid.data.config import DatasetConfig
+from hybrid.data.joining import components
 from hybrid.data.lareqa import read_lareqa
 from hybrid.data.records import Paragraph, Row
 from hybrid.data.report import Report
 from hybrid.data.sources import files_by_language, read_files
 from hybrid.evaluation.collection import Collection, Texts
-from hybrid.evaluation.negatives import linked, normalised
+from hybrid.evaluation.negatives import normalised
 from hybrid.evaluation.passages import passage_collection
 from hybrid.evaluation.tasks.parallel import pattern, read_paragraphs
 from hybrid.runtime.errors import InputError
@@ -161,11 +162,11 @@ def _united(collection: Collection) -> Collection:
 
     A passage that answers one of them is then no negative of the others, and their answers are those of all.
     """
-    first: dict[tuple[int, str], int] = {}
-    question, queries = collection.question.tolist(), collection.queries
-    asked = zip(queries.language.tolist(), map(normalised, queries.texts), question, strict=True)
-    same = ((number, first.setdefault((language, text), number)) for language, text, number in asked)
-    return replace(collection, question=linked(max(question, default=-1) + 1, same)[collection.question])
+    words: dict[tuple[int, str], int] = {}
+    queries, count = collection.queries, int(collection.question.max(initial=-1)) + 1
+    asked = zip(queries.language.tolist(), map(normalised, queries.texts), strict=True)
+    number = np.array([count + words.setdefault(key, len(words)) for key in asked], np.int64)
+    return replace(collection, question=components(collection.question, number, count)[collection.question])
 
 
 def _answers(question: np.ndarray, given: Iterable[tuple[int, Iterable[str]]]) -> list[set[str]]:

@@ -3,13 +3,14 @@
 import math
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
 import numpy as np
 
+from hybrid.data.joining import components
 from hybrid.evaluation.collection import Collection
 from hybrid.evaluation.search import Found
 from hybrid.runtime.errors import InputError
@@ -89,27 +90,9 @@ Relevance = Callable[[np.ndarray], np.ndarray]
 
 def document_groups(collection: Collection) -> np.ndarray:
     """Return int64 [documents]: the same number for documents that answer a question in common, in any language."""
-    first: dict[int, int] = {}
-    pairs = collection.relevant.tolist()
-    return linked(
-        len(collection.documents),
-        ((document, first.setdefault(int(collection.question[query]), document)) for query, document in pairs),
-    )
-
-
-def linked(count: int, pairs: Iterable[tuple[int, int]]) -> np.ndarray:
-    """Return int64 [count]: the same number, one of theirs, for all that pairs of numbers link, over others too."""
-    parent = list(range(count))
-
-    def root(row: int) -> int:
-        while parent[row] != row:
-            parent[row] = parent[parent[row]]
-            row = parent[row]
-        return row
-
-    for one, other in pairs:
-        parent[root(one)] = root(other)
-    return np.array([root(row) for row in range(count)], np.int64)
+    documents = len(collection.documents)
+    query, document = collection.relevant.T
+    return components(document, documents + collection.question[query], documents)[:documents]
 
 
 def normalised(text: str) -> str:
