@@ -94,6 +94,8 @@ class Builder:
         self.files: list[tuple[int, str]] = []
         self.unused = 0
         """Rows whose own negatives are not taken."""
+        self.unlike = 0
+        """Rows with negatives of their own, paragraphs, beside a positive that is a sentence in its paragraph."""
 
     def add(self, rows: Iterable[Row], file: str) -> None:
         """Take the rows of one file."""
@@ -133,6 +135,7 @@ class Builder:
         pool = self._pool([self.candidates.paragraph(text) for text in row.negatives]) if given else 0
         if self.config.passage == "paragraph" or row.answer_start is None:
             return self.candidates.paragraph(row.passage), pool
+        self.unlike += bool(pool)
         numbers, spans = self.candidates.sentences(row)
         return numbers[sentence_of(spans, row.answer_start)], pool if given else self._pool(numbers)
 
@@ -190,8 +193,7 @@ class Builder:
         passage_keys = key_of(item, rows["passage_language"])
         passages = np.unique(passage_keys, return_index=True)[1]
         pools = pools_of(passage_keys, rows["pool"], np.array(self.pool_ends), np.array(self.pool, np.int32))
-        edges = np.array(self.group_edges, np.int64).reshape(-1, 2)
-        groups, candidate_groups = groups_of(item, rows["answer"], number[edges[:, 0]], edges[:, 1], len(passage))
+        groups, candidate_groups = self._groups(item, number, rows, passage)
         return Tables(
             item_id=item_order.astype(np.int32),
             groups=groups,
@@ -207,3 +209,14 @@ class Builder:
             candidate_start=start,
             candidate_group=candidate_groups,
         )
+
+    def _groups(self, item: np.ndarray, number: np.ndarray, rows: dict, passage: np.ndarray):
+        """Return the group of each item and candidate; a paragraph that is a candidate by itself answers, too, what its
+        sentences answer."""
+        edges = np.array(self.group_edges, np.int64).reshape(-1, 2)
+        alone = np.full(int(passage.max()) + 1, -1)
+        alone[: len(self.candidates.alone)] = self.candidates.alone[: len(alone)]
+        whole = alone[passage[rows["answer"]]]
+        there = whole >= 0
+        items, answers = np.concatenate([item, item[there]]), np.concatenate([rows["answer"], whole[there]])
+        return groups_of(items, answers, number[edges[:, 0]], edges[:, 1], len(passage))

@@ -15,6 +15,7 @@ from hybrid.data.cache import FORM, built_once, cache_folder
 from hybrid.data.corpus import Block, ParallelCorpus, ragged_range, renumber
 from hybrid.runtime.files import digest
 
+RULES = 2  # of what makes groups of several corpora one
 MANY = 1 << 16  # more languages than there are
 
 
@@ -112,7 +113,8 @@ def articles_of(item_R: np.ndarray, article_R: np.ndarray, passage_R: np.ndarray
 def joint_groups(corpora: Sequence[ParallelCorpus], cache: str | Path | None = None) -> list[np.ndarray | None]:
     """Return, for each corpus, int64 [its groups], the group's number among all corpora; None is a group's own number.
 
-    Groups of different corpora are one where they hold an equal candidate. Computed once for the same corpora and read
+    Groups of different corpora are one where they hold an equal candidate, or where a paragraph of one, by itself, is
+    that of a sentence which answers in the other. Computed once for the same corpora and read
     through memory maps afterwards, so that a start does not grow with them.
 
     Args:
@@ -120,7 +122,7 @@ def joint_groups(corpora: Sequence[ParallelCorpus], cache: str | Path | None = N
     """
     if len(corpora) == 1:
         return [None]
-    folder = cache_folder(cache) / "groups" / digest([FORM, *(corpus.digest for corpus in corpora)])
+    folder = cache_folder(cache) / "groups" / digest([FORM, RULES, *(corpus.digest for corpus in corpora)])
 
     def build(inside: Path) -> None:
         for number, groups in enumerate(_joint_groups(corpora)):
@@ -135,9 +137,17 @@ def _joint_groups(corpora: Sequence[ParallelCorpus]) -> list[np.ndarray]:
     sizes = [corpus.n_groups for corpus in corpora]
     first = np.cumsum(sizes) - sizes
     groups = [corpus.tables.candidate_group + start for corpus, start in zip(corpora, first, strict=True)]
-    names = np.concatenate([_candidate_digests(corpus) for corpus in corpora])
-    number = np.unique(names, axis=0, return_inverse=True)[1].ravel()
-    label = components(np.concatenate(groups), sum(sizes) + number, sum(sizes))
+    names = [_candidate_digests(corpus) for corpus in corpora]
+    count = sum(map(len, names))
+    for place, corpus in enumerate(corpora):
+        answers = np.unique(corpus.tables.answer)
+        answers = answers[corpus.tables.candidate_sentence[answers] >= 0]
+        groups.append(groups[place][answers])
+        names.append(names[place][answers] * np.array([0, 0, 1, 1], np.uint64))  # the paragraph by itself
+    number = np.unique(np.concatenate(names), axis=0, return_inverse=True)[1].ravel()
+    # A paragraph that is no candidate anywhere would only join the sentences that answer in it.
+    there = np.concatenate([np.ones(count, bool), np.isin(number[count:], number[:count])])
+    label = components(np.concatenate(groups)[there], sum(sizes) + number[there], sum(sizes))
     return np.split(label[: sum(sizes)].astype(np.int64), first[1:])
 
 
@@ -150,6 +160,6 @@ def _candidate_digests(corpus: ParallelCorpus) -> np.ndarray:
 
 def components(starts: np.ndarray, ends: np.ndarray, at_least: int) -> np.ndarray:
     """Return the connected component of each node of an undirected graph, of `at_least` so many nodes."""
-    n = max(at_least, int(ends.max()) + 1)
+    n = max(at_least, int(ends.max(initial=-1)) + 1)
     graph = coo_array((np.ones(len(starts), np.int8), (starts, ends)), shape=(n, n))
     return connected_components(graph, directed=False)[1]

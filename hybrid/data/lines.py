@@ -79,4 +79,5 @@ def passages_alone(rows: Iterator[Row]) -> Iterator[Row]:
                 row.passage_language,
                 article=row.article,
                 named=False,
+                group=row.id,  # its translations are no wrong answers to it
             )

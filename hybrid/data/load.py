@@ -22,7 +22,7 @@ from hybrid.runtime.logs import log, warn
 
 SUMMARY = "summary.json"
 LARGE_GROUP, LARGE_SHARE = 50, 0.1  # items of a group, and their part of all, from which on a warning tells
-RULES = 4  # of what is read, left out and held out; raised like FORM, which token stores go by too
+RULES = 5  # of what is read, left out and held out; raised like FORM, which token stores go by too
 
 
 @dataclass
@@ -92,6 +92,11 @@ class _Build:
             self.warnings.append(
                 f"{place}: {builder.unused} rows have negatives, which are not used; set data.negatives to given and "
                 "data.hard_negatives to 1 or more to train with them."
+            )
+        if builder.unlike and name in self.config.sets:
+            self.warnings.append(
+                f"{place}: of {builder.unlike} rows the positive is a sentence with its paragraph, the negatives are "
+                "paragraphs alone, which their form gives away; set data.passage to paragraph."
             )
         self.counts |= {f"rows/{name}/{cause}": count for cause, count in report.counts.items()}
         return corpus

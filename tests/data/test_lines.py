@@ -169,3 +169,12 @@ def test_a_file_of_lines_is_never_in_memory_as_a_whole(tmp_path, monkeypatch):
     assert next(rows).query == "Line 0.\nLine 1."
     assert len(read) <= 3
     assert [row.query for row in rows][-1] == "Line 8."
+
+
+def test_translations_of_a_passage_alone_are_of_one_group(tmp_path):
+    settings = make_config(tmp_path, {"en": ARTICLES, "de": TRANSLATED})
+    settings.sets = {"plain": replace(settings.sets["toy"], passages_alone=True)}
+    plain = load_corpora(settings).train[0]
+    group = dict(zip(names_of(plain), plain.groups.tolist(), strict=True))
+    assert group["en b1"] == group["de b1"] != group["en t1"] == group["de t1"]
+    assert len(set(group.values())) == 4

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from hybrid.data.config import DataConfig, DatasetConfig
+from hybrid.data.joining import joint_groups
 from hybrid.data.load import load_corpora
 from hybrid.runtime.errors import InputError
 from tests.data.toy import ARTICLES, make_config, write
@@ -82,3 +83,39 @@ def test_negatives_that_are_no_texts_are_left_out_and_counted(tmp_path, negative
     data = load(tmp_path, [row("a", ["n", None, " "]), row("b", negatives)], **GIVEN)
     assert data.counts["rows/p0/negatives that are not texts, left out"] == 1
     assert pools(data.train[0]) == {("a", "en"): ["n"], ("b", "en"): []}
+
+
+def test_a_sentence_as_positive_beside_paragraphs_as_negatives_is_told(tmp_path, capsys):
+    placed = row("a", ["n"], passage="It is a. So it is.", answers={"text": ["a"], "answer_start": [6]})
+    load(tmp_path, [placed, row("b")], **GIVEN)
+    assert "of 1 rows the positive is a sentence with its paragraph, the negatives are paragraphs alone" in (
+        capsys.readouterr().err
+    )
+    load(tmp_path, [placed, row("b")], **GIVEN, passage="paragraph")
+    assert "paragraphs alone" not in capsys.readouterr().err
+
+
+def test_a_paragraph_alone_is_no_negative_of_what_its_sentences_answer(tmp_path):
+    passage = "It is an apple. So it is. Nothing more."
+    placed = [
+        row("a", passage=passage, answers={"text": ["apple"], "answer_start": [9]}),
+        row("c", passage=passage, answers={"text": ["So"], "answer_start": [16]}),
+    ]
+    whole = [row("b", passage=passage), row("d")]
+
+    def groups(*sets) -> list[int]:
+        corpora = load(tmp_path, *sets).train
+        joint = joint_groups(corpora, tmp_path / "cache")
+        names = {}
+        for corpus, of in zip(corpora, joint, strict=True):
+            for item, group in enumerate(corpus.groups.tolist()):
+                names[corpus.item_name(item)] = group if of is None else int(of[group])
+        return [names[name] for name in sorted(names)]
+
+    for sets in ([placed + whole], [placed, whole], [whole, placed]):
+        a, b, c, d = groups(*sets)
+        assert a == b == c != d
+    a, c = groups(placed)
+    assert a != c  # without the paragraph alone the sentences are each other's negatives
+    a, c, d = groups(placed, [row("d")])
+    assert len({a, c, d}) == 3
