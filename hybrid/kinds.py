@@ -48,9 +48,10 @@ def check_kinds(data: DataConfig, mixture: MixtureConfig, objective: ObjectiveCo
         if kind not in shares:
             warn(f"objective.kind_temperatures.{kind} has no effect: mixture.{kind} has no share.")
     if objective.kind_temperatures and len(shares) > 1 and _mixes_kinds(mixture):
+        other = ", or mixture.unit to global" if mixture.form == "single" else ""
         raise InputError(
             f"objective.kind_temperatures is set, but mixture.form {mixture.form!r} puts rows of several kinds into a "
-            "batch, which has one temperature; set mixture.form to hybrid, or mixture.unit to global."
+            f"batch, which has one temperature; set mixture.form to hybrid{other}."
         )
 
 

@@ -81,7 +81,8 @@ def lines(found: Audit, bounded: bool) -> list[str]:
         text.append(f"  {whose}: {', '.join(cut)}")
     shares = found.duplicates
     text += ["", *_table(found.languages[:SHOWN]), ""]
-    return [*text, "duplicate groups per batch: " + ("unknown" if shares is None else f"{shares:.2%} of its rows")]
+    told = "unknown" if shares is None else f"{shares:.2%} of its rows"
+    return [*text, f"duplicate groups per batch, within a data set: {told}"]
 
 
 def _table(rows: list[dict]) -> list[str]:

@@ -25,7 +25,8 @@ class Audit:
     branches: list[dict]
     rows: np.ndarray  # int64 [W, S], the rows of each stream on each rank
     languages: list[dict]  # epochs of each as query and as passage: rows by items that have one in it
-    duplicates: float | None  # mean share of a global batch's rows whose group it has already; None: groups unknown
+    duplicates: float | None
+    """Mean share of a global batch's rows whose group, within their data set, it has already; None: unknown."""
 
 
 def audit(mixture: Mixture, global_batch: int, seed: int, world_size: int, steps: int) -> Audit:

@@ -71,7 +71,7 @@ class MixtureConfig:
                 raise MixtureError(f"mixture.{name} is {value}; give a number from 0 (uniform) to 1 (proportional).")
         if self.lanes is not None and self.lanes < 1:
             raise MixtureError(f"mixture.lanes is {self.lanes}; give a number of 1 or more.")
-        if self.unit == "global" and self.lanes not in (None, 1):
+        if self.of_all_rows and self.lanes not in (None, 1):
             raise MixtureError(f"mixture.lanes is {self.lanes} but mixture.unit is global; set the unit to lane.")
         if self.unique_groups and self.form == "mixed":
             raise MixtureError("mixture.unique_groups is for batches of one stream; set mixture.form to single.")
@@ -85,6 +85,11 @@ class MixtureConfig:
             if entry.count(":") != 1:
                 raise MixtureError(f"mixture.{name} names {entry!r}; name an ordered pair as query:passage: en:de.")
         self.kinds()
+
+    @property
+    def of_all_rows(self) -> bool:
+        """Whether a draw is for the whole global batch, not for each of its lanes."""
+        return (self.unit or ("global" if self.form == "single" else "lane")) == "global"
 
     def kinds(self) -> dict[str, Fraction]:
         """Return the positive shares by kind; raises MixtureError where they are no numbers or do not sum to 1."""

@@ -58,7 +58,9 @@ class Mixture:
         self.queries = sum(members.lengths @ members.asks for members in self.members)
         self.passages = sum(members.lengths @ members.has for members in self.members)
         streams: list[tuple[int, ...]] = []
-        branches = tuple(self._branch(kind, streams) for kind in self.kinds)
+        missing: dict[str, np.ndarray] = {}  # by kind with weights: the languages or pairs that have one and no stream
+        branches = tuple(self._branch(kind, streams, missing) for kind in self.kinds)
+        self._check_weights(missing)
         self.root = Node((), parts(list(shares.values())), branches, mixes=config.form == "mixed")
         # int64 [S], of each stream, in the order of the leaves: indices into kinds, names and languages; its items;
         # what a pass goes over (items or groups). bool [S]: whether a whole batch (or lane) is of this one stream.
@@ -82,8 +84,9 @@ class Mixture:
                 weights[pair] = 1 if given is None else fraction(name, given.get(name, 0))
         return weights
 
-    def _branch(self, kind: str, streams: list[tuple[int, ...]]) -> Node:
-        """Return the branch of a kind; its streams (kind, data set, query, passage) are added to `streams`."""
+    def _branch(self, kind: str, streams: list[tuple[int, ...]], unmet: dict[str, np.ndarray]) -> Node:
+        """Return the branch of a kind; its streams (kind, data set, query, passage) are added to `streams`, what has a
+        weight and no stream to `unmet`."""
         config, weights, least = self.config, self._weights(kind), max(1, self.config.min_items)
         admitted, nodes, sizes = weights.astype(bool), [], []
         missing = admitted.copy()
@@ -97,21 +100,30 @@ class Mixture:
                 streams += [(self.kinds.index(kind), i, *pair) for pair in np.argwhere(usable).tolist()]
                 missing &= ~usable
         if not nodes:
+            names = ", ".join(sorted({self._codes(*pair) for pair in np.argwhere(admitted).tolist()})[:20])
             raise MixtureError(
-                f"mixture.{kind} has a share, but no data set has a stream for it (languages admitted: "
-                f"{', '.join(config.languages or self.languages)}; mixture.min_items: {config.min_items}); set "
+                f"mixture.{kind} has a share, but no data set has a stream for it (admitted by languages, exclude and "
+                f"weights: {names or 'nothing'}; mixture.min_items: {config.min_items}); set "
                 f"mixture.{kind} to 0, or name a data set in mixture.sets.{kind} that has items in those languages."
             )
-        if missing.any() and config.weights(kind) is not None:
-            names = ", ".join(sorted(self._codes(*pair) for pair in np.argwhere(missing).tolist())[:10])
-            raise MixtureError(
-                f"mixture: weights are given to {names} in {kind}, but no data set has {least} such items or more; "
-                "take out these weights."
-            )
+        if config.weights(kind) is not None:
+            unmet[kind] = missing
         given = [config.dataset_weight(*node.path) for node in nodes]
         own = by_size(sizes, config.dataset_exponent) if config.dataset_weights is None else given
         mixes = config.form == "hybrid" and kind not in ONE_LANGUAGE
         return Node((kind,), parts(own), tuple(nodes), mixes=mixes)
+
+    def _check_weights(self, unmet: dict[str, np.ndarray]) -> None:
+        """Raise MixtureError for a weight that none of the kinds which go by it has a stream for."""
+        for one_language in (True, False):
+            kinds = [kind for kind in unmet if (kind in ONE_LANGUAGE) == one_language]
+            missing = np.logical_and.reduce([unmet[kind] for kind in kinds]) if kinds else np.zeros((0, 0), bool)
+            if missing.any():
+                names = ", ".join(sorted(self._codes(*pair) for pair in np.argwhere(missing).tolist())[:10])
+                raise MixtureError(
+                    f"mixture: weights are given to {names} in {' and '.join(kinds)}, but no data set has "
+                    f"{max(1, self.config.min_items)} such items or more; take out these weights."
+                )
 
     def _codes(self, query: int, passage: int) -> str:
         return ":".join(dict.fromkeys((self.languages[query], self.languages[passage])))

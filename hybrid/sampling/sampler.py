@@ -69,8 +69,12 @@ class HybridBatchSampler:
             schedule = self.schedule(node, lane)
             number = turns // schedule.size
             if number and schedule.period != 1:  # else they are known at once
-                known = schedule.block(number)[0].tolist()
-                counts.append({"lane": lane, "path": node.path, "block": number, "counts": known})
+                known = schedule.block(number)[0]
+                schedule.known = (
+                    number,
+                    known,
+                )  # a loader that is far ahead drops this block
+                counts.append({"lane": lane, "path": node.path, "block": number, "counts": known.tolist()})
         return self.identity() | {"mixture": asdict(self.mixture.config), "step": step, "counts": counts}
 
     def load_state_dict(self, state: dict) -> None:
@@ -156,18 +160,30 @@ class HybridBatchSampler:
         small = np.flatnonzero(of.domain < needed)
         if small.size:
             which = [f"{of.name(s)} ({of.domain[s]})" for s in small[:10].tolist()]
+            most = int(needed[small].max())
             raise MixtureError(
-                f"mixture: {small.size} streams have fewer items (or groups) than the {needed[small[0]]} that a batch "
-                f"takes: {', '.join(which)}; set mixture.min_items to {needed[small[0]]} to leave them out, or a "
-                "smaller training.global_batch, or mixture.form to mixed, or merge data sets, or exclude languages."
+                f"mixture: {small.size} streams have fewer items (or groups) than the {most} that a batch takes: "
+                f"{', '.join(which)}; {self._remedies(small, most)}."
             )
+
+    def _remedies(self, small: np.ndarray, needed: int) -> str:
+        """Say what helps where some streams are too small for the batch."""
+        of, found = self.mixture, ["set a smaller training.global_batch"]
+        left_out = int((of.items < needed).sum())
+        if of.config.unique_groups:
+            found.append("mixture.unique_groups to false")
+        else:
+            found.append("mixture.form to mixed")
+        if (of.items[small] < needed).all():  # it counts items, also where a pass is over groups
+            others = f" (and {left_out - small.size} more)" if left_out > small.size else ""
+            found.append(f"mixture.min_items to {needed}, which leaves them{others} out")
+        return ", or ".join([*found, "exclude languages or pairs in mixture.exclude", "merge data sets"])
 
 
 def lanes_of(config: MixtureConfig, batch: int, ranks: int = 1) -> int:
     """Return the number of lanes of a global batch; needs no data. Raises MixtureError where lanes do not divide the
     batch, or ranks the lanes (the batch where there is one lane)."""
-    unit = config.unit or ("global" if config.form == "single" else "lane")
-    lanes = 1 if unit == "global" else config.lanes or gcd(batch, 8)
+    lanes = 1 if config.of_all_rows else config.lanes or gcd(batch, 8)
     if batch < 1 or batch % lanes:
         raise MixtureError(
             f"mixture.lanes is {lanes}, which does not divide training.global_batch {batch}; set lanes to one of "
@@ -175,10 +191,13 @@ def lanes_of(config: MixtureConfig, batch: int, ranks: int = 1) -> int:
         )
     name, whole = ("training.global_batch", batch) if lanes == 1 else ("mixture.lanes", lanes)
     if whole % ranks:
-        fits = " or ".join(str(value) for value in (whole // ranks * ranks, (whole // ranks + 1) * ranks) if value)
+        fits = [value for value in range(ranks, batch + 1, ranks) if batch % value == 0]
+        if lanes == 1 or not fits:
+            fits = [value for value in (batch // ranks * ranks, (batch // ranks + 1) * ranks) if value]
+        remedy = "training.global_batch" if batch % ranks else name
         raise MixtureError(
             f"{ranks} processes do not divide {name} {whole}; start one of {_divisors(whole)} processes, or set "
-            f"{name} to a multiple of {ranks} such as {fits}."
+            f"{remedy} to a multiple of {ranks} such as {' or '.join(map(str, fits[:2]))}."
         )
     return lanes
 

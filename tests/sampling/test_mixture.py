@@ -272,3 +272,43 @@ def test_groups_are_needed_where_they_are_to_be_unique():
 def test_lanes_and_ranks_are_refused_by_the_recipe_alone(settings, ranks, told):
     with pytest.raises(MixtureError, match=told):
         lanes_of(MixtureConfig(**settings), 64, ranks)
+
+
+def test_the_remedies_for_small_streams_are_those_that_help():
+    sets = layout("x", {"de": 40, "fr": 20}), layout("y", {"de fr": 10})
+    sentence = refusal({"form": "hybrid"}, *sets)
+    assert "3 streams" in sentence
+    assert "min_items to 32, which leaves them (and 2 more) out" in sentence  # y's pairs, of which a lane takes a row
+    grouped = {"form": "single", "monolingual": 1, "unique_groups": True}
+    sentence = refusal(grouped, layout("x", {"de": 400}, items_per_group=40))
+    assert "min_items" not in sentence
+    assert "unique_groups to false" in sentence
+    assert "mixture.form to mixed" not in sentence
+
+
+def test_no_number_of_lanes_is_advised_that_would_be_refused_next():
+    with pytest.raises(MixtureError, match=r"or set training.global_batch to a multiple of 8 such as 96 or 104\."):
+        lanes_of(MixtureConfig(), 100, 8)
+    for batch in (96, 104):
+        assert lanes_of(MixtureConfig(), batch, 8) == 8
+    with pytest.raises(MixtureError, match=r"or set mixture.lanes to a multiple of 16 such as 16 or 32\."):
+        lanes_of(MixtureConfig(), 64, 16)
+    assert lanes_of(MixtureConfig(lanes=16), 64, 16) == 16
+
+
+def test_lanes_of_batches_that_are_drawn_as_a_whole_are_refused():
+    with pytest.raises(MixtureError, match=r"mixture\.lanes is 8 but mixture\.unit is global"):
+        MixtureConfig(form="single", lanes=8)
+    assert lanes_of(MixtureConfig(form="single", unit="lane", lanes=8), 64) == 8
+
+
+def test_weights_may_name_languages_of_one_kind_alone_but_none_of_no_kind():
+    sets = layout("qa", {"de en": 100}), layout("text", {"ja": 100})
+    config = {"monolingual": 0.5, "self_supervised": 0.5, "sets": {"self_supervised": ["text"]}}
+    weights = {"de": 1, "en": 2, "ja": 1}
+    mixture = Mixture(MixtureConfig(**config, language_weights=weights), sets)
+    assert shares(mixture) == {"monolingual/qa/de": 1 / 6, "monolingual/qa/en": 1 / 3, "self_supervised/text/ja": 1 / 2}
+    assert "weights are given to sw in monolingual and self_supervised" in refusal(
+        config | {"language_weights": weights | {"sw": 1}}, *sets, layout("sw", {"sw zu": 0})
+    )
+    assert "weights: de, en;" in refusal(config | {"language_weights": {"de": 1, "en": 1}}, *sets)

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hybrid.sampling import HybridBatchSampler, Mixture, MixtureConfig, MixtureError
+from hybrid.sampling.schedule import BLOCK, Schedule
 from tests.sampling.synthetic import layout
 from tests.sampling.worlds import worlds
 
@@ -94,3 +95,20 @@ def test_states_of_other_data_mixtures_seeds_and_batches_are_refused():
     same = HybridBatchSampler(Mixture(MixtureConfig(), [replace(data)]), 32, 9)
     same.load_state_dict(state)
     assert same.start_step == 5
+
+
+def test_a_state_counts_on_from_the_one_before_where_the_loader_is_far_ahead(monkeypatch):
+    config = MixtureConfig(monolingual=1, form="single", language_exponent=0.5)
+    sampler = HybridBatchSampler(Mixture(config, [layout("x", {"de en fr": 211, "en": 97, "zh de": 60})]), 16, 3)
+    served, own = [], Schedule._served
+    monkeypatch.setattr(Schedule, "_served", lambda self, *of: served.append(of) or own(self, *of))
+
+    def blocks_for_a_state(step: int) -> int:
+        served.clear()
+        sampler.state_dict(step)
+        return len(served)
+
+    first = blocks_for_a_state(40_000)
+    for ahead in range(40_000, 40_000 + 10 * BLOCK, BLOCK):
+        sampler.rows(ahead)
+    assert blocks_for_a_state(40_001) < first / 10
