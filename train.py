@@ -7,7 +7,6 @@ from hybrid.config import Config, read_config
 from hybrid.data.load import load_corpora
 from hybrid.evaluation.benchmarks import Benchmarks
 from hybrid.kinds import check_dropout, check_same_rows
-from hybrid.models import ModelConfig
 from hybrid.models.card import model_card
 from hybrid.models.load import load_encoder
 from hybrid.models.save import save_encoder
@@ -81,6 +80,7 @@ def make_sampler(config: Config, data) -> HybridBatchSampler:
 
 def make_encoder(config: Config, data):
     """Load or initialise the encoder; one from scratch may train its tokenizer on the corpus first."""
+    from hybrid.models.lora import check_own
     from hybrid.models.tokenizer import train_tokenizer
 
     scratch, tokenizer = config.model.from_scratch, None
@@ -88,6 +88,7 @@ def make_encoder(config: Config, data):
         texts = (text for corpus in data.train for text in corpus.texts)
         tokenizer = train_tokenizer(texts, scratch.vocabulary, config.data.passage_max_length)
     encoder = load_encoder(config.model, tokenizer)
+    check_own(encoder.backbone, config.model.name)
     for key, length in config.data.lengths().items():
         if encoder.max_length and length > encoder.max_length:
             raise InputError(
@@ -157,7 +158,8 @@ def run(config: Config, data, sampler: HybridBatchSampler, encoder, benchmarks: 
     rows = realised.total()
     on_main(lambda: write_json(config.folder / "rows.json", rows))
     tracker.artifact(config.folder / "rows.json")
-    return loop.kept(lambda: load_encoder(ModelConfig(name=str(config.folder / "model"))))
+    own = {"name": str(config.folder / "model"), "revision": None, "from_scratch": None, "lora": None, "layers": None}
+    return loop.kept(lambda: load_encoder(replace(config.model, **own)))
 
 
 def save(config: Config, encoder, data, state) -> None:

@@ -1,6 +1,6 @@
 """The backbone: a transformer from its architecture's configuration, with pretrained or random weights."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from inspect import signature
 
@@ -38,15 +38,30 @@ def pretrained(config: ModelConfig) -> nn.Module:
     except (OSError, ValueError) as error:
         raise InputError(
             f"model.name = {config.name}: the weights cannot be loaded ({first_line(error)}); expected config.json "
-            "and model.safetensors (other formats need --model.allow_pickle true, remote code "
-            "--model.trust_remote_code true)."
+            "and model.safetensors (other formats need allow_pickle true, remote code trust_remote_code true: "
+            "--model.KEY in train.py, --encoder.KEY elsewhere)."
         ) from error
     if missing := sorted(found["missing_keys"]):
         raise InputError(
             f"model.name = {config.name}: the file has no weights for {missing[0]} ({len(missing)} are missing), "
             "which would be random; give the directory of an encoder of this architecture."
         )
+    if backbone.is_remote_code():
+        _fill_buffers(backbone, lambda: factory.from_config(architecture, **options, **arguments))
     return _fused(backbone)
+
+
+def _fill_buffers(backbone: nn.Module, fresh: Callable[[], nn.Module]) -> None:
+    """Give buffers that files do not hold what the constructor computes, such as positions.
+
+    transformers builds a model without memory and leaves them uninitialised where its own code does not know them.
+    """
+    names = {name for name, _ in backbone.named_non_persistent_buffers()}
+    if names:
+        made = dict(fresh().named_buffers())
+        for name, buffer in backbone.named_buffers():
+            if name in names:
+                buffer.copy_(made[name])
 
 
 @contextmanager
@@ -131,6 +146,15 @@ def _fused(backbone: nn.Module) -> nn.Module:
             if isinstance(child, NewGELUActivation):
                 setattr(module, name, nn.GELU(approximate="tanh"))
     return backbone
+
+
+def check_encodes(backbone: nn.Module, name: str | None) -> None:
+    """Raise InputError where a backbone is more than an encoder."""
+    if "decoder_input_ids" in signature(backbone.forward).parameters:
+        raise InputError(
+            f"model.name = {name}: a {type(backbone).__name__} has a decoder, whose states would be pooled; give an "
+            "encoder, or one of T5's family, which load as their encoder alone."
+        )
 
 
 def _factory(architecture, config: ModelConfig):

@@ -16,7 +16,8 @@ def model_card(
         data: digest of each training data set by name.
         scores: metrics by ``task/setting/measure``.
     """
-    codes = "".join(f"- {code}\n" for code in languages)
+    # Quoted: a bare no is YAML's false.
+    codes = "".join(f'- "{code}"\n' for code in languages)
     rows = "".join(f"| {key} | {value:.4f} |\n" for key, value in scores.items())
     table = f"| score | value |\n|---|---|\n{rows}" if scores else "Not scored.\n"
     sets = "".join(f"- {key} (digest `{value}`)\n" for key, value in data.items())

@@ -72,7 +72,7 @@ class ModelConfig:
     """Train adapters of low rank beside frozen weights, {rank: 16}; unset trains the weights themselves."""
     chunk_tokens: int | None = None
     """Tokens, padding included, that go through the backbone at once; texts of like length go together. Unset takes
-    2048 on a CPU, for its caches, and 16384 elsewhere."""
+    2048 on a CPU, for its caches, and 65536 elsewhere."""
     attention: Literal["auto", "packed", "sdpa", "eager"] = "auto"
     """packed: no padding is computed, by torch's variable-length kernel (XLM-R's and BERT's family on CUDA, in bf16,
     without dropout of attention). sdpa, eager: transformers' own, on chunks of like length. auto: packed where that

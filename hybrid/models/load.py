@@ -5,7 +5,7 @@ from pathlib import Path
 
 from torch import nn
 
-from hybrid.models.backbone import fresh, pretrained
+from hybrid.models.backbone import check_encodes, fresh, pretrained
 from hybrid.models.config import ModelConfig
 from hybrid.models.encoder import Encoder
 from hybrid.models.lora import add_adapters
@@ -22,10 +22,11 @@ _CHAINS = [["Transformer", "Pooling", *rest] for rest in ([], ["Dense"], ["Norma
 @dataclasses.dataclass(frozen=True)
 class _Saved:
     """What a sentence-transformers directory says: its modules' directories by kind, in their order, and how the model
-    is to be used (prompts and similarity)."""
+    is to be used (prompts and similarity), how it pools."""
 
     modules: dict[str, Path]
     use: dict
+    pooling: str
 
 
 def load_encoder(config: ModelConfig, tokenizer=None) -> Encoder:
@@ -38,16 +39,15 @@ def load_encoder(config: ModelConfig, tokenizer=None) -> Encoder:
     Raises InputError where the directory lacks a tokenizer or weights, the tokenizer does not fit the embedding
     matrix, or the directory pools in a way that is not supported.
     """
-    if not (config.name or config.from_scratch):
-        raise InputError(
-            "model.name is not set; give the directory or hub id of an encoder, or set model.from_scratch."
-        )
+    check_origin(config)
     saved = _read_saved(config)
     config, projection = _with_settings(config, saved)
     if saved:
+        _tell_other_pooling(config, saved)
         _tell_other_similarity(str(config.name), saved)
     tokenizer = tokenizer or load_tokenizer(config)
     backbone = fresh(config, tokenizer) if config.from_scratch else pretrained(config)
+    check_encodes(backbone, config.name)
     _check_vocabulary(config, tokenizer, backbone)
     if config.freeze_embeddings:
         backbone.get_input_embeddings().requires_grad_(False)
@@ -61,6 +61,14 @@ def load_encoder(config: ModelConfig, tokenizer=None) -> Encoder:
             f"gives {backbone.config.hidden_size}; take the module that belongs to these weights."
         )
     return Encoder(backbone, tokenizer, config, projection)
+
+
+def check_origin(config: ModelConfig) -> None:
+    """Raise InputError where nothing says where the encoder comes from."""
+    if not (config.name or config.from_scratch):
+        raise InputError(
+            "model.name is not set; give the directory or hub id of an encoder, or set model.from_scratch."
+        )
 
 
 def load_tokenizer(config: ModelConfig):
@@ -108,7 +116,8 @@ def _read_saved(config: ModelConfig) -> _Saved | None:
     if not folder or not (folder / "modules.json").exists():
         return None
     use = folder / "config_sentence_transformers.json"
-    return _Saved(_modules(folder), read_json(use) if use.exists() else {})
+    modules = _modules(folder)
+    return _Saved(modules, read_json(use) if use.exists() else {}, _pooling(modules["Pooling"] / "config.json"))
 
 
 def _local_folder(config: ModelConfig) -> Path | None:
@@ -120,25 +129,46 @@ def _local_folder(config: ModelConfig) -> Path | None:
         raise InputError(f"model.name = {config.name}: no such directory; give one with weights and a tokenizer.")
     try:
         from huggingface_hub import snapshot_download
+        from huggingface_hub.constants import HF_HUB_OFFLINE
 
         patterns = ["modules.json", "config_sentence_transformers.json", "*/config.json", "*_Dense/model.safetensors"]
-        return Path(snapshot_download(config.name, revision=config.revision, allow_patterns=patterns))
+        folder = Path(snapshot_download(config.name, revision=config.revision, allow_patterns=patterns))
     except Exception as error:
         raise InputError(
             f"model.name = {config.name}: neither a directory nor to be had from the hub ({first_line(error)}); "
             "give a directory, or a hub id that this machine can reach."
         ) from error
+    if HF_HUB_OFFLINE and not (folder / "modules.json").exists():
+        warn(
+            f"model.name = {config.name}: the cache has no modules.json and the hub is not asked (HF_HUB_OFFLINE); if "
+            "the model has one, its pooling, prompts and Dense module are missing: fetch the whole model first."
+        )
+    return folder
 
 
 def _sentence_transformers_settings(saved: _Saved) -> tuple[dict, Projection | None]:
-    settings, projection = {"pooling": _pooling(saved.modules["Pooling"] / "config.json")}, None
+    settings, projection = {"pooling": saved.pooling}, None
     if "Dense" in saved.modules:
         projection = load_projection(saved.modules["Dense"])
         settings["projection"] = projection.out_features
     prompts = saved.use.get("prompts") or {}
     settings["query_prefix"] = prompts.get("query") or ""
-    settings["passage_prefix"] = prompts.get("passage") or prompts.get("document") or ""
+    settings["passage_prefix"] = next(filter(None, map(prompts.get, ("document", "passage", "corpus"))), "")
+    if saved.use.get("truncate_dim"):
+        raise InputError(
+            f"{saved.modules['Pooling'].parent}/config_sentence_transformers.json: truncate_dim is "
+            f"{saved.use['truncate_dim']}; only whole vectors are supported: take it out to use all dimensions."
+        )
     return settings, projection
+
+
+def _tell_other_pooling(config: ModelConfig, saved: _Saved) -> None:
+    """Warn where a recipe that was written for another encoder pools otherwise than this one was trained to."""
+    if config.pooling != saved.pooling:
+        warn(
+            f"model.pooling is {config.pooling}, but {config.name} was trained with {saved.pooling} (modules.json): "
+            "set pooling to null for its own, and query_prefix and passage_prefix too."
+        )
 
 
 def _tell_other_similarity(name: str, saved: _Saved) -> None:

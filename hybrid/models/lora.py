@@ -32,6 +32,15 @@ def add_adapters(backbone: nn.Module, config: LoraConfig) -> None:
         raise InputError(f"model.lora: peft cannot adapt this backbone ({first_line(error)}).") from error
 
 
+def check_own(backbone: nn.Module, name: str | None) -> None:
+    """Raise InputError where transformers has loaded adapters that lie beside the weights: training could not save."""
+    if getattr(backbone, "_hf_peft_config_loaded", False):
+        raise InputError(
+            f"model.name = {name}: holds adapters beside its weights (adapter_config.json), with which no trained "
+            "encoder could be saved; merge them into the weights first (peft's merge_and_unload)."
+        )
+
+
 def merged(backbone: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the backbone's parameters under the names that they have without adapters, W + alpha/rank · B A for W.
 

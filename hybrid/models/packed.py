@@ -92,7 +92,9 @@ def pooled(backbone: nn.Module, tokens: Ragged, pooling: str) -> Tensor:
     """Encode packed texts: returns [N, D] in float32, not normalised."""
     lengths_N = tokens.lengths
     starts = torch.nn.functional.pad(lengths_N.cumsum(0), (1, 0)).int()
-    owner_T = torch.repeat_interleave(torch.arange(len(lengths_N), device=lengths_N.device), lengths_N)
+    number_N = torch.arange(len(lengths_N), device=lengths_N.device)
+    # With its size given the device is not waited for.
+    owner_T = torch.repeat_interleave(number_N, lengths_N, output_size=len(tokens.ids))
     position_T = torch.arange(len(tokens.ids), device=lengths_N.device) - starts[owner_T]
     hidden_TD = backbone(
         input_ids=tokens.ids[None],

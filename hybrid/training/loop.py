@@ -206,7 +206,8 @@ class Loop:
         sharded = shards_weights(self.engine.accelerator)
         if sharded:
             load_whole_models()
-        encoder = load().to(device) if earlier or sharded else self.engine.module.encoder
+        # DeepSpeed's weights may be bfloat16; what is saved, and what evaluate.py loads, is float32.
+        encoder = load().to(device) if earlier or sharded else self.engine.module.encoder.float()
         if earlier:
             # The files of the development split are those of a later evaluation.
             log(f"the best encoder, of step {done.best_step}, is kept; its development scores are written anew")
@@ -224,7 +225,7 @@ class Loop:
         step = self.progress.step
         log(line(step, self.config.steps, values))
         rows = self.realised.metrics(self.realised.total())
-        known = {f"train/{key}": value for key, value in values.items() if not math.isnan(value)}
+        known = {f"train/{key}": value for key, value in values.items() if math.isfinite(value)}
         self.tracker.metrics(known | rows, step)
 
     def _note_skip(self, batch, result) -> None:

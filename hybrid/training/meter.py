@@ -55,12 +55,14 @@ class Meter:
 
     def read(self, accelerator) -> dict[str, float]:
         """Return the mean over the steps since the last reading, and the rates; every rank calls it."""
-        sums = torch.stack([torch.stack([r.loss.float(), r.accuracy.float()]) for r in self.results]).mean(0)
+        # All ranks skip the same steps; one that is skipped has no loss, and must not take those of the others.
+        taken = [result for result in self.results if not result.skipped] or self.results
+        sums = torch.stack([torch.stack([r.loss.float(), r.accuracy.float()]) for r in taken]).mean(0)
         loss, accuracy = accelerator.reduce(sums, "mean").tolist()
         values = {
             "loss": loss,
             "accuracy": accuracy,
-            "gradient_norm": float(self.results[-1].gradient_norm),
+            "gradient_norm": float(taken[-1].gradient_norm),
             "learning_rate": self.results[-1].rate,
             "skipped_steps": float(sum(result.skipped for result in self.results)),
             "memory_gb": memory_gb(accelerator.device),

@@ -10,6 +10,7 @@ from hybrid.evaluation.results import check_models
 from hybrid.models import ModelConfig, load
 from hybrid.models.load import load_encoder
 from hybrid.models.save import save_encoder
+from hybrid.runtime.errors import InputError
 from tests.models.test_encoder import tiny
 
 
@@ -72,3 +73,45 @@ def test_what_the_hub_has_of_a_model_is_asked_for_and_read_once(saved, monkeypat
     assert load_encoder(ModelConfig(name="some/model")).config.pooling == "mean"
     assert asked == ["some/model"]
     assert sorted(files) == ["config.json", "config_sentence_transformers.json", "modules.json"]
+
+
+def use_of(saved, folder, **use):
+    """Copy a saved model, with this in its file of use."""
+    shutil.copytree(saved, folder)
+    (folder / "config_sentence_transformers.json").write_text(json.dumps({"similarity_fn_name": "cosine"} | use))
+    return str(folder)
+
+
+def test_another_pooling_than_the_models_own_is_told(saved, capsys):
+    load_encoder(ModelConfig(name=str(saved), pooling="cls"))
+    assert f"model.pooling is cls, but {saved} was trained with mean" in capsys.readouterr().err
+    load_encoder(ModelConfig(name=str(saved), pooling="mean"))
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("prompts", "prefix"),
+    [
+        ({"passage": "p: ", "document": "d: "}, "d: "),
+        ({"passage": "p: ", "corpus": "c: "}, "p: "),
+        ({"document": "", "corpus": "c: "}, "c: "),
+        ({"query": "q: "}, ""),
+    ],
+)
+def test_passages_get_the_prompt_that_sentence_transformers_gives_them(saved, tmp_path, prompts, prefix):
+    encoder = load_encoder(ModelConfig(name=use_of(saved, tmp_path / "model", prompts=prompts)))
+    assert encoder.prefixes == {"query": prompts.get("query", ""), "passage": prefix}
+
+
+def test_a_model_whose_vectors_are_cut_is_refused(saved, tmp_path):
+    with pytest.raises(InputError, match=r"config_sentence_transformers.json: truncate_dim is 16; only whole vectors"):
+        check_models([use_of(saved, tmp_path / "model", truncate_dim=16)], ModelConfig())
+
+
+def test_a_hub_id_without_modules_is_told_where_the_hub_is_not_asked(tmp_path, monkeypatch, capsys):
+    (tmp_path / "config.json").write_text("{}")
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: str(tmp_path))
+    for offline in (True, False):
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", offline)
+        load.with_saved_settings(ModelConfig(name="some/model"))
+        assert ("the cache has no modules.json" in capsys.readouterr().err) == offline

@@ -51,3 +51,13 @@ def test_rates_are_those_since_the_last_reading_and_left_out_where_no_step_was_t
     assert fast["mfu"] == pytest.approx(2 * slow["mfu"])
     assert slow["seconds_left"] == 2 * 78
     assert "2.0 pairs/s" in line(22, 100, slow)
+
+
+def test_a_skipped_step_has_no_part_in_the_means_of_the_others():
+    found = Meter(Costs(1000, 1000, 10, 10), 1e9, 100)
+    for loss, skipped in ((1.0, False), (math.inf, True), (3.0, False), (math.nan, True)):
+        norm = torch.tensor(math.inf if skipped else loss)
+        found.results.append(StepResult(torch.tensor(loss), torch.tensor(0.5), norm, 0.1, skipped))
+    accelerator = SimpleNamespace(reduce=lambda sums, how: sums, device=torch.device("cpu"))
+    read = found.read(accelerator)
+    assert (read["loss"], read["gradient_norm"], read["skipped_steps"]) == (2, 3, 2)
