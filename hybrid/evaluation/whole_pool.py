@@ -19,7 +19,7 @@ from hybrid.evaluation.ranking import ahead, key_columns, key_scores, score_bloc
 from hybrid.evaluation.search import Matrix
 from hybrid.evaluation.task import ALL, Setting, in_setting
 from hybrid.evaluation.trec import RunWriter
-from hybrid.runtime.processes import gather_objects, poll, rank, world_size
+from hybrid.runtime.processes import cores, gather_objects, poll, rank, world_size
 
 # Scores of the queries of a block, whose rankings are written together, and of those that are ranked at once: the
 # kernel clears the pages of larger arrays anew each time, which took longer than all sorting.
@@ -145,7 +145,11 @@ def rank_pools(
 
 
 def _threads() -> int:
-    return int(os.environ.get("OMP_NUM_THREADS", 0)) or max(1, (os.cpu_count() or 1) // world_size())
+    import torch
+
+    # accelerate gives each process of a GPU job one thread, whatever the machine has, and there is no other work here.
+    given = 0 if torch.cuda.is_available() else int(os.environ.get("OMP_NUM_THREADS", 0))
+    return given or max(1, cores() // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
 
 
 def _relevant_by_query(collection: Collection) -> np.ndarray:

@@ -23,18 +23,21 @@ def start(precision: str, seed: int | None = None, deterministic: bool = False, 
     """
     quiet_libraries()
     _check_launcher(precision)
-    from accelerate import Accelerator, InitProcessGroupKwargs
+    from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs
     from accelerate.utils import set_seed
 
     if deterministic:
         _use_deterministic_kernels()
+    _leave_cudnn_attention()
     started = int(os.environ.get("WORLD_SIZE", 1))
     # NCCL gives up after ten minutes by itself, and on the ranks that wait: they would be taken for the dead ones.
     group = {"timeout": timedelta(seconds=2 * stall_seconds)}
     if not _has_gpu():
         _prepare_cpu()
         group["backend"] = "gloo"
-    handlers = [InitProcessGroupKwargs(**group)] if started > 1 else []
+    # Gradients lie in the buckets that are sent, not beside them; buffers (positions) are the same on all ranks.
+    lean = DistributedDataParallelKwargs(gradient_as_bucket_view=True, broadcast_buffers=False)
+    handlers = [InitProcessGroupKwargs(**group), lean] if started > 1 else []
     accelerator = Accelerator(mixed_precision="bf16" if precision == "bf16" else "no", kwargs_handlers=handlers)
     kind = accelerator.distributed_type.value.lower()
     if started != accelerator.num_processes or (started > 1 and kind == "no"):
@@ -67,6 +70,14 @@ def _give_time(timeout: timedelta) -> None:
     from torch.distributed.distributed_c10d import _set_pg_timeout
 
     _set_pg_timeout(timeout, groups._clone_world_group())
+
+
+def _leave_cudnn_attention() -> None:
+    """Take flash and memory-efficient attention: cuDNN's, which torch prefers from Hopper on, plans each new shape on
+    the host for some 30 ms, and chunks have hundreds of shapes (pytorch issue 196678 has NaN gradients besides)."""
+    import torch
+
+    torch.backends.cuda.enable_cudnn_sdp(False)
 
 
 def _use_deterministic_kernels() -> None:

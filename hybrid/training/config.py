@@ -64,7 +64,7 @@ class TrainingConfig:
     clip: float = 1.0
     """Largest norm of the whole gradient; 0 leaves it alone."""
     precision: Literal["fp32", "bf16"] = "fp32"
-    """bf16: matrix products in bfloat16, weights and optimizer in fp32."""
+    """bf16: matrix products in bfloat16, weights and optimizer in fp32 (under ZeRO 1 to 3 only the optimizer)."""
     deterministic: bool = False
     """Take only kernels that give the same sums each time: a resumed run is bit-identical on a GPU too, and slower."""
     cache_tokens: int | None = None

@@ -12,6 +12,8 @@ import torch
 from hybrid.data.batch import Batch
 from hybrid.models.config import ModelConfig
 from hybrid.models.encoder import Encoder
+from hybrid.models.load import check_origin
+from hybrid.runtime.errors import InputError, first_line
 from hybrid.runtime.logs import log
 from hybrid.runtime.processes import gather_objects, is_main, world_size
 from hybrid.training.engine import Engine, StepResult
@@ -56,7 +58,15 @@ def checked_model(config: ModelConfig, which: str) -> ModelConfig:
 def _saved(config: ModelConfig):
     from transformers import AutoConfig
 
-    return AutoConfig.from_pretrained(config.name, revision=config.revision, trust_remote_code=config.trust_remote_code)
+    check_origin(config)
+    options = {"revision": config.revision, "trust_remote_code": config.trust_remote_code}
+    try:
+        return AutoConfig.from_pretrained(config.name, **options)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"model.name = {config.name}: its architecture cannot be read ({first_line(error)}); give a directory with "
+            "config.json, or a hub id that this machine can reach."
+        ) from error
 
 
 def check_gradients(

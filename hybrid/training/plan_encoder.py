@@ -14,6 +14,7 @@ from torch import nn
 from hybrid.models.backbone import adapted, build, described
 from hybrid.models.config import ModelConfig
 from hybrid.models.encoder import Encoder
+from hybrid.models.load import check_origin
 from hybrid.models.lora import add_adapters
 from hybrid.models.projection import Projection
 from hybrid.runtime.errors import InputError, first_line, nearest
@@ -71,6 +72,7 @@ def architecture(config: ModelConfig):
 
     if config.from_scratch:
         return described(config, {"vocab_size": config.from_scratch.vocabulary})
+    check_origin(config)
     known = _known()
     hint = nearest(config.name, known)
     if config.name in known:

@@ -76,9 +76,8 @@ def states(layout: Layout, sizes: Anatomy, world: int, precision: str, cached: b
         cached: whether there is a gradient cache: gradients stay whole until its last chunk, under every stage.
     """
     if layout.stage is None:
-        # Those that occur of the embeddings' rows go beside the buckets.
-        buckets = 4.0 * (sizes.trained - sizes.rows) if world > 1 else 0.0
-        return States(4.0 * sizes.entries, 4.0 * sizes.trained, 8.0 * sizes.trained, buckets)
+        # Gradients lie in the buckets that are sent; those that occur of the embeddings' rows go beside them.
+        return States(4.0 * sizes.entries, 4.0 * sizes.trained, 8.0 * sizes.trained, 0.0)
     width = 2 if precision == "bf16" else 4
     share = sizes.trained / world
     whole = layout.stage < 3

@@ -91,6 +91,8 @@ def test_a_run_that_goes_on_with_fewer_skips_allowed_stops_though_it_has_more_be
     loop = make_loop(tmp_path, stop_after_skips=2)
     loop.progress.skipped_in_a_row = 5
     batch, result = toy_batch(0, 4), SimpleNamespace(loss=float("nan"), skipped=True)
-    loop.engine.module.encoder.tokenizer.save_pretrained = lambda folder: None
+    tokenizer = loop.engine.module.encoder.tokenizer
+    tokenizer.save_pretrained = lambda folder: None
+    tokenizer.backend_tokenizer = SimpleNamespace(no_truncation=lambda: None)
     with pytest.raises(InputError, match="2 steps in a row was not finite"):
         loop._note_skip(batch, result)

@@ -9,9 +9,11 @@ import torch
 from hybrid.config import read_config
 from hybrid.models import ModelConfig
 from hybrid.models.config import FromScratch
+from hybrid.runtime.errors import InputError
 from hybrid.runtime.launch import start
 from hybrid.training.config import ObjectiveConfig, TrainingConfig
-from hybrid.training.gradient_check import check_gradients, group_of
+from hybrid.training.gradient_check import check_gradients, checked_model, group_of
+from hybrid.training.plan_encoder import anatomy
 from hybrid.training.reference import joined, small
 from tests.launch import launch
 from tests.training.test_gradients import linux
@@ -93,3 +95,11 @@ def test_a_step_that_is_skipped_is_told_and_not_right(capsys):
     batches = [toy_batch(0, 12)]
     assert not check_gradients(config, encoder, toy_encoder, batches, start("fp32", seed=0))
     assert "global batch 1: the step was skipped, loss or gradient is not finite" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("ask", [lambda model: checked_model(model, "small"), anatomy])
+def test_an_encoder_that_is_not_named_or_not_there_is_told_in_a_sentence(ask, tmp_path):
+    with pytest.raises(InputError, match=r"model\.name is not set; give the directory or hub id"):
+        ask(ModelConfig())
+    with pytest.raises(InputError, match=f"model.name = {tmp_path}: "):
+        ask(ModelConfig(name=str(tmp_path)))
