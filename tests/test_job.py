@@ -1,17 +1,23 @@
 """The whole job, as users start it: runs, is logged, repeats, resumes, and refuses what would lose something."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
 from mlflow.tracking import MlflowClient
 
+import train
+from hybrid.config import read_config
 from hybrid.models import ModelConfig
 from hybrid.models.load import load_encoder
+from hybrid.runtime.errors import InputError
+from hybrid.sampling import MixtureError
 from tests.launch import ROOT, environment
 
 TINY = ["--config", "hybrid/recipes/quickstart.yaml", "--config", "hybrid/recipes/tiny.yaml"]
@@ -27,12 +33,13 @@ def launcher(processes: int, zero: int | None) -> list[str]:
 
 
 def command(folder: Path, *flags: str, processes: int = 1, zero: int | None = None) -> subprocess.CompletedProcess:
-    start = [*launcher(processes, zero), "train.py", *TINY]
-    places = ["--training.output", str(folder / "runs"), "--tracking.uri", f"sqlite:///{folder / 'mlflow.db'}"]
-    places += ["--data.cache", str(folder / "cache")]
-    return subprocess.run(
-        [*start, *places, *flags], cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=300, check=False
-    )
+    start = [*launcher(processes, zero), "train.py", *TINY, *places(folder), *flags]
+    return subprocess.run(start, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=300, check=False)
+
+
+def places(folder: Path) -> list[str]:
+    found = ["--training.output", str(folder / "runs"), "--tracking.uri", f"sqlite:///{folder / 'mlflow.db'}"]
+    return [*found, "--data.cache", str(folder / "cache")]
 
 
 def run(folder: Path, *flags: str, processes: int = 1, zero: int | None = None) -> str:
@@ -202,15 +209,17 @@ def test_a_finished_run_is_neither_repeated_nor_overwritten_unasked(folder, whol
     assert "holds a finished run; give --overwrite" in done.stdout
 
 
-def test_a_mixture_or_file_that_cannot_be_is_refused_before_the_run_has_a_folder(folder):
+def test_a_mixture_or_file_that_cannot_be_is_refused_before_the_run_has_a_folder(folder, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    done = command(folder, "--training.name", "refused", "--training.global_batch", "4096")
+    assert done.returncode != 0
+    assert "error: " in done.stdout
+    assert "4096" in done.stdout
     for flags, sentence in (
-        (["--training.global_batch", "4096"], "4096"),
         (["--mixture.languages", "[en,xx]"], "xx"),
         (["--benchmark.data_dir", "nowhere"], "nowhere"),
         (["--data.sets.sample.max_length", "200"], "data.sets.sample.max_length is 200, but the encoder has positions"),
     ):
-        done = command(folder, "--training.name", "refused", *flags)
-        assert done.returncode != 0
-        assert "error: " in done.stdout
-        assert sentence in done.stdout
-        assert not (folder / "runs" / "refused").exists()
+        with mock.patch.dict(os.environ), pytest.raises((InputError, MixtureError), match=sentence):
+            train.train(read_config([*TINY, *places(folder), "--training.name", "refused", *flags]))
+    assert not (folder / "runs" / "refused").exists()

@@ -30,6 +30,8 @@ def read_arguments(arguments: list[str], command: str = "python -m hybrid.data",
         "--tokenizer", type=str | None, help="Directory or hub id; unset takes model.name of the recipe."
     )
     parser.add_class_arguments(DataConfig, "data")
+    if {"-h", "--help"} & set(arguments):
+        parser.parse_args(["--help"])  # before a description is looked for
     content = _read(next((name for name in arguments if not name.startswith("-")), None))
     try:
         given = parser.parse_args([f"--data={json.dumps(content.get('data', content))}", *arguments])

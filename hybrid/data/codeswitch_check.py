@@ -104,9 +104,7 @@ def _check_direction(lexicon: Lexicon, target: int, language: str, words: list[s
     if other < SURE:
         warn(f"{about}, so it replaces next to nothing; see whether it is of these languages.")
     elif other > part:
-        raise InputError(
-            f"{about}, so it leads to {language}; name it {code}-{lexicon.source}, or set data.codeswitch.both_ways."
-        )
+        raise InputError(f"{about}, so it leads to {language}; name it {code}-{lexicon.source}.")
 
 
 def _sample(corpora: Sequence[ParallelCorpus]) -> dict[str, list[str]]:

@@ -5,6 +5,7 @@ training.global_batch left alone the number of updates and of pairs is the same 
 set holds the number of different pairs fixed too.
 """
 
+import json
 import sys
 import unicodedata
 from argparse import ArgumentParser
@@ -87,7 +88,8 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--rule", default="size")
     given, rest = parser.parse_known_args(arguments)
     rule = given.rule
-    sizes, scripts = sizes_of(load_corpora(read_arguments(rest)[0]).train)
+    config, _ = read_arguments(rest, "python -m hybrid.data.nested [--rule RULE]", __doc__)
+    sizes, scripts = sizes_of(load_corpora(config).train)
     if rule == "script":
         order = by_script(sizes, scripts)
     else:
@@ -95,7 +97,7 @@ def main(arguments: list[str]) -> None:
     for code in order:
         log(f"{code}: {sizes[code]} items, {scripts[code]}")
     for languages in nested_sets(order):
-        log(f"{len(languages)}: --mixture.languages '[{', '.join(languages)}]'")
+        log(f"{len(languages)}: --mixture.languages '{json.dumps(languages)}'")  # a bare no is YAML's false
 
 
 if __name__ == "__main__":

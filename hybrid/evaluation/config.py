@@ -75,7 +75,8 @@ class EvaluationConfig:
     encoding: EncodingConfig = field(default_factory=EncodingConfig)
     """How texts become embeddings."""
     search: SearchConfig = field(default_factory=SearchConfig)
-    """How documents are found in corpora with judgments (MIRACL, BEIR, TREC); other tasks rank whole pools."""
+    """How documents are found for what is searched (MIRACL, BEIR, TREC, mlqa, mkqa, bucc); other tasks rank whole
+    pools."""
     lir: int = 0
     """Directions of each language to remove from its embeddings; scores go to TASK-lir, beside the others. 0: none."""
     lir_texts: str | None = None

@@ -1,5 +1,6 @@
 """Nested sets of languages: each within the next, in the order that a rule says."""
 
+import json
 from itertools import pairwise
 
 import pytest
@@ -54,4 +55,11 @@ def test_the_command_prints_settings_for_a_recipe(tmp_path, capsys):
     told = capsys.readouterr().out.splitlines()
     sets = [line for line in told if "--mixture.languages" in line]
     assert [line.split(":")[0] for line in sets] == ["1", "2", "4", "8"]
-    assert {"ar", "hi", "ru", "zh"} & set(sets[2].split("[")[1].rstrip("]'").split(", "))
+    assert {"ar", "hi", "ru", "zh"} & set(json.loads(sets[2].split("'")[1]))
+
+
+def test_help_needs_no_description(capsys):
+    with pytest.raises(SystemExit) as left:
+        main(["--help"])
+    assert left.value.code == 0
+    assert "--rule script" not in capsys.readouterr().err
