@@ -214,9 +214,9 @@ class Builder:
         """Return the group of each item and candidate; a paragraph that is a candidate by itself answers, too, what its
         sentences answer."""
         edges = np.array(self.group_edges, np.int64).reshape(-1, 2)
-        alone = np.full(int(passage.max()) + 1, -1)
+        alone = np.full(int(passage.max()) + 1, -1, np.int32)
         alone[: len(self.candidates.alone)] = self.candidates.alone[: len(alone)]
         whole = alone[passage[rows["answer"]]]
-        there = whole >= 0
+        there = (whole >= 0) & (whole != rows["answer"])
         items, answers = np.concatenate([item, item[there]]), np.concatenate([rows["answer"], whole[there]])
         return groups_of(items, answers, number[edges[:, 0]], edges[:, 1], len(passage))

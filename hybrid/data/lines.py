@@ -65,12 +65,19 @@ def _texts(
             yield part[0][0], [line for _, (line, _) in part], name
 
 
-def passages_alone(rows: Iterator[Row]) -> Iterator[Row]:
-    """Yield each passage of rows once, as query and passage."""
-    seen: set[str] = set()
+def passages_alone(rows: Iterator[Row], groups: dict[str, str]) -> Iterator[Row]:
+    """Yield each passage of rows once, as query and passage.
+
+    Args:
+        groups: of a data set's ids so far, which this adds to. Passages that answer one question, in any file, are
+            translations, and no wrong answers to each other.
+    """
+    own: dict[str, str] = {}
     for row in rows:
-        if row.passage not in seen:
-            seen.add(row.passage)
+        if row.passage in own:
+            groups.setdefault(row.id, own[row.passage])
+        else:
+            own[row.passage] = groups.setdefault(row.id, row.id)
             yield Row(
                 f"{row.passage_language} {row.id}",
                 row.passage,
@@ -79,5 +86,5 @@ def passages_alone(rows: Iterator[Row]) -> Iterator[Row]:
                 row.passage_language,
                 article=row.article,
                 named=False,
-                group=row.id,  # its translations are no wrong answers to it
+                group=own[row.passage],
             )

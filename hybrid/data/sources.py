@@ -23,8 +23,9 @@ def read_files(config: DatasetConfig, place: str, report: Report) -> Iterator[So
 
     Raises InputError, one sentence, if files are missing, broken or of another format.
     """
+    groups: dict[str, str] = {}
     for name, content in READERS[config.format](config, place, report):
-        yield name, passages_alone(content) if config.passages_alone else content
+        yield name, passages_alone(content, groups) if config.passages_alone else content
 
 
 def manifest(config: DatasetConfig, place: str) -> list[tuple[str, int, int]]:

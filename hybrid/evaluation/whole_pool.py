@@ -28,6 +28,8 @@ _FEWEST_QUERIES = 64
 # Documents are turned to float64 once if they take no more than this, else block by block for each block of queries.
 _KEPT_BYTES = 256 << 20
 _DOCUMENTS = 16384
+# What threads may hold at once, and what each holds for a score: the score, its key, and both in order.
+_THREADS_BYTES, _SCORE_BYTES = 4 << 30, 28
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,8 @@ def rank_pools(
         ]
 
     mine = range(len(starts))[rank() :: world_size()]
-    with ThreadPoolExecutor(_threads()) as threads:
+    fit = max(1, _THREADS_BYTES // (_SCORE_BYTES * size * len(pools.order)))
+    with ThreadPoolExecutor(min(_threads(), fit)) as threads:
         strips = []
         for found in threads.map(work, mine):
             strips += found
@@ -149,7 +152,7 @@ def _threads() -> int:
 
     # accelerate gives each process of a GPU job one thread, whatever the machine has, and there is no other work here.
     given = 0 if torch.cuda.is_available() else int(os.environ.get("OMP_NUM_THREADS", 0))
-    return given or max(1, cores() // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
+    return given or max(1, cores() // int(os.environ.get("LOCAL_WORLD_SIZE", world_size())))
 
 
 def _relevant_by_query(collection: Collection) -> np.ndarray:

@@ -47,7 +47,7 @@ def pretrained(config: ModelConfig) -> nn.Module:
             "which would be random; give the directory of an encoder of this architecture."
         )
     if backbone.is_remote_code():
-        _fill_buffers(backbone, lambda: factory.from_config(architecture, **options, **arguments))
+        _fill_buffers(backbone, lambda: type(backbone)._from_config(architecture, dtype=torch.float32, **arguments))
     return _fused(backbone)
 
 

@@ -70,10 +70,8 @@ class HybridBatchSampler:
             number = turns // schedule.size
             if number and schedule.period != 1:  # else they are known at once
                 known = schedule.block(number)[0]
-                schedule.known = (
-                    number,
-                    known,
-                )  # a loader that is far ahead drops this block
+                # A loader that is far ahead drops this block.
+                schedule.known = number, known
                 counts.append({"lane": lane, "path": node.path, "block": number, "counts": known.tolist()})
         return self.identity() | {"mixture": asdict(self.mixture.config), "step": step, "counts": counts}
 
@@ -163,20 +161,25 @@ class HybridBatchSampler:
             most = int(needed[small].max())
             raise MixtureError(
                 f"mixture: {small.size} streams have fewer items (or groups) than the {most} that a batch takes: "
-                f"{', '.join(which)}; {self._remedies(small, most)}."
+                f"{', '.join(which)}; {self._remedies(small, needed)}."
             )
 
-    def _remedies(self, small: np.ndarray, needed: int) -> str:
-        """Say what helps where some streams are too small for the batch."""
-        of, found = self.mixture, ["set a smaller training.global_batch"]
-        left_out = int((of.items < needed).sum())
-        if of.config.unique_groups:
-            found.append("mixture.unique_groups to false")
-        else:
-            found.append("mixture.form to mixed")
-        if (of.items[small] < needed).all():  # it counts items, also where a pass is over groups
-            others = f" (and {left_out - small.size} more)" if left_out > small.size else ""
-            found.append(f"mixture.min_items to {needed}, which leaves them{others} out")
+    def _remedies(self, small: np.ndarray, needed: np.ndarray) -> str:
+        """Say what helps where the streams `small` have fewer items than the batch takes of them."""
+        of, config, found = self.mixture, self.mixture.config, []
+        whole, most = of.single[small], int(needed[small].max())
+        if whole.all():
+            found.append("set a smaller training.global_batch")
+            if config.unique_groups and (of.items[small] >= needed[small]).all():
+                found.append("mixture.unique_groups to false")
+            elif not config.unique_groups and (of.items[small] >= self.lanes).all():
+                found.append("mixture.form to mixed")
+        elif not whole.any():  # of which each lane takes a row
+            found.append("set mixture.unit to global")
+        if (of.items[small] < needed[small]).all():  # it counts items, also where a pass is over groups
+            left_out = int((of.items < most).sum()) - small.size
+            others = f" (and {left_out} more)" if left_out > 0 else ""
+            found.append(f"set mixture.min_items to {most}, which leaves them{others} out")
         return ", or ".join([*found, "exclude languages or pairs in mixture.exclude", "merge data sets"])
 
 
@@ -191,15 +194,21 @@ def lanes_of(config: MixtureConfig, batch: int, ranks: int = 1) -> int:
         )
     name, whole = ("training.global_batch", batch) if lanes == 1 else ("mixture.lanes", lanes)
     if whole % ranks:
-        fits = [value for value in range(ranks, batch + 1, ranks) if batch % value == 0]
-        if lanes == 1 or not fits:
-            fits = [value for value in (batch // ranks * ranks, (batch // ranks + 1) * ranks) if value]
-        remedy = "training.global_batch" if batch % ranks else name
         raise MixtureError(
             f"{ranks} processes do not divide {name} {whole}; start one of {_divisors(whole)} processes, or set "
-            f"{remedy} to a multiple of {ranks} such as {' or '.join(map(str, fits[:2]))}."
+            f"{_fitting(config, lanes, batch, ranks)}."
         )
     return lanes
+
+
+def _fitting(config: MixtureConfig, lanes: int, batch: int, ranks: int) -> str:
+    """Return the settings with which so many ranks do divide, each known to be taken."""
+    if lanes > 1 and (fits := [value for value in range(ranks, batch + 1, ranks) if batch % value == 0]):
+        return f"mixture.lanes to a multiple of {ranks} such as {' or '.join(map(str, fits[:2]))}"
+    near = [value for value in (batch // ranks * ranks, (batch // ranks + 1) * ranks) if value]
+    also = lanes > 1 and any((config.lanes or gcd(value, 8)) % ranks or value % (config.lanes or 1) for value in near)
+    more = f", and mixture.lanes to {ranks}" if also else ""
+    return f"training.global_batch to a multiple of {ranks} such as {' or '.join(map(str, near))}{more}"
 
 
 def _divisors(whole: int) -> str:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from hybrid.data.batch import Batch
 from hybrid.models.encoder import Encoder, chunks
+from hybrid.runtime.processes import world_size
 from hybrid.runtime.ragged import Ragged
 from hybrid.training.config import ObjectiveConfig, TrainingConfig
 from hybrid.training.gather import most_chunks
@@ -154,7 +155,9 @@ class Engine:
             self.optimizer.step() if self.stage is None else self.model.step()
         if self.rows:
             self.rows.clear()
-        self.model.zero_grad()
+        # DDP's gradients stay views of its buckets: new ones, of passes that it does not see (gradient cache), would
+        # lie beside them.
+        self.model.zero_grad(set_to_none=self.stage is not None or world_size() == 1)
         return norm, skipped
 
 

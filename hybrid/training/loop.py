@@ -217,7 +217,9 @@ class Loop:
     def _keep(self) -> None:
         if self.hooks.keep:
             # Under ZeRO-3 every rank takes part, and the main one alone gets the weights.
-            state = self.engine.accelerator.get_state_dict(self.engine.model) or {}
+            accelerator, module = self.engine.accelerator, self.engine.module
+            spread = shards_weights(accelerator)
+            state = (accelerator.get_state_dict(self.engine.model) or {}) if spread else module.state_dict()
             inner = "encoder."
             self.hooks.keep({name.removeprefix(inner): v for name, v in state.items() if name.startswith(inner)})
 

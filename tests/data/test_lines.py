@@ -178,3 +178,13 @@ def test_translations_of_a_passage_alone_are_of_one_group(tmp_path):
     group = dict(zip(names_of(plain), plain.groups.tolist(), strict=True))
     assert group["en b1"] == group["de b1"] != group["en t1"] == group["de t1"]
     assert len(set(group.values())) == 4
+
+
+def test_translations_of_a_passage_alone_are_found_by_any_question_in_common(tmp_path):
+    context, (steel, engineers) = ARTICLES["Bridge"][1]
+    files = {"en": {"Bridge": [(context, [engineers, steel])]}, "de": TRANSLATED}  # in German there is but the second
+    settings = make_config(tmp_path, files)
+    settings.sets = {"plain": replace(settings.sets["toy"], passages_alone=True)}
+    plain = load_corpora(settings).train[0]
+    group = dict(zip(names_of(plain), plain.groups.tolist(), strict=True))
+    assert group["en b3"] == group["de b2"] != group["de b1"]

@@ -28,9 +28,10 @@ class Own(BertConfig):
 class OwnModel(BertModel):
     config_class = Own
 
-    def __init__(self, config, **rest):
+    def __init__(self, config):
         super().__init__(config, add_pooling_layer=False)
-        self.register_buffer("scale", torch.arange(1.0, 1 + config.hidden_size), persistent=False)
+        scale = (torch.arange(1.0, 1 + config.hidden_size) / 3).to(torch.get_default_dtype())
+        self.register_buffer("scale", scale, persistent=False)
 """
 
 
@@ -66,11 +67,15 @@ def test_the_tokenizer_is_saved_without_the_length_of_the_last_texts(tmp_path):
 def test_what_remote_code_computes_and_does_not_save_is_there(tmp_path):
     save_encoder(tiny("bert"), tmp_path / "model", "", 64)
     config = json.loads((tmp_path / "model" / "config.json").read_text())
-    config |= {"model_type": "own", "auto_map": {"AutoConfig": "own.Own", "AutoModel": "own.OwnModel"}}
+    config |= {
+        "model_type": "own",
+        "dtype": "float16",
+        "auto_map": {"AutoConfig": "own.Own", "AutoModel": "own.OwnModel"},
+    }
     (tmp_path / "model" / "config.json").write_text(json.dumps(config))
     (tmp_path / "model" / "own.py").write_text(REMOTE)
     encoder = load_encoder(ModelConfig(name=str(tmp_path / "model"), trust_remote_code=True))
-    assert encoder.backbone.scale.tolist() == list(range(1, 1 + config["hidden_size"]))
+    assert torch.equal(encoder.backbone.scale, torch.arange(1.0, 1 + config["hidden_size"]) / 3)
 
 
 def test_a_model_with_a_decoder_is_refused():

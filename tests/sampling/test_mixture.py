@@ -279,21 +279,37 @@ def test_the_remedies_for_small_streams_are_those_that_help():
     sentence = refusal({"form": "hybrid"}, *sets)
     assert "3 streams" in sentence
     assert "min_items to 32, which leaves them (and 2 more) out" in sentence  # y's pairs, of which a lane takes a row
+    few = layout("x", {"de fr": 5})
+    sentence = refusal({"form": "hybrid", "monolingual": 0}, few)
+    assert "set mixture.unit to global, or set mixture.min_items to 8, which" in sentence
+    assert "global_batch" not in sentence
+    HybridBatchSampler(Mixture(MixtureConfig(monolingual=0, unit="global"), [few]), 32, 0)
     grouped = {"form": "single", "monolingual": 1, "unique_groups": True}
     sentence = refusal(grouped, layout("x", {"de": 400}, items_per_group=40))
-    assert "min_items" not in sentence
-    assert "unique_groups to false" in sentence
-    assert "mixture.form to mixed" not in sentence
+    assert "mixture.unique_groups to false" in sentence
+    for useless in ("min_items", "to mixed"):
+        assert useless not in sentence
+    assert "unique_groups" not in refusal(grouped, layout("x", {"de": 20}, items_per_group=1))
 
 
-def test_no_number_of_lanes_is_advised_that_would_be_refused_next():
-    with pytest.raises(MixtureError, match=r"or set training.global_batch to a multiple of 8 such as 96 or 104\."):
-        lanes_of(MixtureConfig(), 100, 8)
-    for batch in (96, 104):
-        assert lanes_of(MixtureConfig(), batch, 8) == 8
-    with pytest.raises(MixtureError, match=r"or set mixture.lanes to a multiple of 16 such as 16 or 32\."):
-        lanes_of(MixtureConfig(), 64, 16)
-    assert lanes_of(MixtureConfig(lanes=16), 64, 16) == 16
+ADVICE = "training.global_batch to a multiple of {} such as {}"
+
+
+@pytest.mark.parametrize(
+    ("lanes", "batch", "ranks", "told", "works"),
+    [
+        (None, 100, 8, ADVICE.format(8, "96 or 104."), [(None, 96), (None, 104)]),
+        (None, 100, 16, ADVICE.format(16, "96 or 112, and mixture.lanes to 16."), [(16, 96), (16, 112)]),
+        (4, 100, 8, ADVICE.format(8, "96 or 104, and mixture.lanes to 8."), [(8, 96), (8, 104)]),
+        (None, 64, 16, "mixture.lanes to a multiple of 16 such as 16 or 32.", [(16, 64), (32, 64)]),
+    ],
+)
+def test_lanes_and_batches_that_are_advised_are_taken(lanes, batch, ranks, told, works):
+    with pytest.raises(MixtureError) as error:
+        lanes_of(MixtureConfig(lanes=lanes), batch, ranks)
+    assert str(error.value).endswith(f"or set {told}")
+    for advised, size in works:
+        assert lanes_of(MixtureConfig(lanes=advised), size, ranks) % ranks == 0
 
 
 def test_lanes_of_batches_that_are_drawn_as_a_whole_are_refused():
