@@ -157,7 +157,8 @@ class Engine:
             self.rows.clear()
         # DDP's gradients stay views of its buckets: new ones, of passes that it does not see (gradient cache), would
         # lie beside them.
-        self.model.zero_grad(set_to_none=self.stage is not None or world_size() == 1)
+        in_place = {"set_to_none": False} if self.stage is None and world_size() > 1 else {}
+        self.model.zero_grad(**in_place)
         return norm, skipped
 
 
