@@ -9,6 +9,7 @@ from hybrid.evaluation.benchmarks import Benchmarks
 from hybrid.kinds import check_dropout, check_same_rows
 from hybrid.models.card import model_card
 from hybrid.models.load import load_encoder
+from hybrid.models.lora import check_own
 from hybrid.models.save import save_encoder
 from hybrid.runtime.ending import Ending
 from hybrid.runtime.environment import environment
@@ -80,7 +81,6 @@ def make_sampler(config: Config, data) -> HybridBatchSampler:
 
 def make_encoder(config: Config, data):
     """Load or initialise the encoder; one from scratch may train its tokenizer on the corpus first."""
-    from hybrid.models.lora import check_own
     from hybrid.models.tokenizer import train_tokenizer
 
     scratch, tokenizer = config.model.from_scratch, None

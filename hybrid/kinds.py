@@ -80,7 +80,7 @@ def check_same_rows(identity: dict) -> None:
 
 
 def _mixes_kinds(mixture: MixtureConfig) -> bool:
-    return mixture.form == "mixed" or (mixture.form == "single" and mixture.unit == "lane" and mixture.lanes != 1)
+    return mixture.form == "mixed" or (mixture.form == "single" and not mixture.of_all_rows and mixture.lanes != 1)
 
 
 def _drawn(kinds: list[str]) -> str:

@@ -114,8 +114,8 @@ def joint_groups(corpora: Sequence[ParallelCorpus], cache: str | Path | None = N
     """Return, for each corpus, int64 [its groups], the group's number among all corpora; None is a group's own number.
 
     Groups of different corpora are one where they hold an equal candidate, or where a paragraph of one, by itself, is
-    that of a sentence which answers in the other. Computed once for the same corpora and read
-    through memory maps afterwards, so that a start does not grow with them.
+    that of a sentence which answers in the other. Computed once for the same corpora and read through memory maps
+    afterwards, so that a start does not grow with them.
 
     Args:
         cache: folder of what is built, unset the user's.

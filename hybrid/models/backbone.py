@@ -51,14 +51,14 @@ def pretrained(config: ModelConfig) -> nn.Module:
     return _fused(backbone)
 
 
-def _fill_buffers(backbone: nn.Module, fresh: Callable[[], nn.Module]) -> None:
+def _fill_buffers(backbone: nn.Module, construct: Callable[[], nn.Module]) -> None:
     """Give buffers that files do not hold what the constructor computes, such as positions.
 
     transformers builds a model without memory and leaves them uninitialised where its own code does not know them.
     """
     names = {name for name, _ in backbone.named_non_persistent_buffers()}
     if names:
-        made = dict(fresh().named_buffers())
+        made = dict(construct().named_buffers())
         for name, buffer in backbone.named_buffers():
             if name in names:
                 buffer.copy_(made[name])

@@ -58,9 +58,9 @@ class Mixture:
         self.queries = sum(members.lengths @ members.asks for members in self.members)
         self.passages = sum(members.lengths @ members.has for members in self.members)
         streams: list[tuple[int, ...]] = []
-        missing: dict[str, np.ndarray] = {}  # by kind with weights: the languages or pairs that have one and no stream
-        branches = tuple(self._branch(kind, streams, missing) for kind in self.kinds)
-        self._check_weights(missing)
+        unmet: dict[str, np.ndarray] = {}  # by kind with weights: the languages or pairs that have one and no stream
+        branches = tuple(self._branch(kind, streams, unmet) for kind in self.kinds)
+        self._check_weights(unmet)
         self.root = Node((), parts(list(shares.values())), branches, mixes=config.form == "mixed")
         # int64 [S], of each stream, in the order of the leaves: indices into kinds, names and languages; its items;
         # what a pass goes over (items or groups). bool [S]: whether a whole batch (or lane) is of this one stream.
@@ -100,7 +100,7 @@ class Mixture:
                 streams += [(self.kinds.index(kind), i, *pair) for pair in np.argwhere(usable).tolist()]
                 missing &= ~usable
         if not nodes:
-            names = ", ".join(sorted({self._codes(*pair) for pair in np.argwhere(admitted).tolist()})[:20])
+            names = ", ".join(self._names(admitted)[:20])
             raise MixtureError(
                 f"mixture.{kind} has a share, but no data set has a stream for it (admitted by languages, exclude and "
                 f"weights: {names or 'nothing'}; mixture.min_items: {config.min_items}); set "
@@ -119,11 +119,15 @@ class Mixture:
             kinds = [kind for kind in unmet if (kind in ONE_LANGUAGE) == one_language]
             missing = np.logical_and.reduce([unmet[kind] for kind in kinds]) if kinds else np.zeros((0, 0), bool)
             if missing.any():
-                names = ", ".join(sorted(self._codes(*pair) for pair in np.argwhere(missing).tolist())[:10])
+                names = ", ".join(self._names(missing)[:10])
                 raise MixtureError(
                     f"mixture: weights are given to {names} in {' and '.join(kinds)}, but no data set has "
                     f"{max(1, self.config.min_items)} such items or more; take out these weights."
                 )
+
+    def _names(self, chosen_LL: np.ndarray) -> list[str]:
+        """Return the names of languages or ordered pairs, sorted."""
+        return sorted(self._codes(*pair) for pair in np.argwhere(chosen_LL).tolist())
 
     def _codes(self, query: int, passage: int) -> str:
         return ":".join(dict.fromkeys((self.languages[query], self.languages[passage])))

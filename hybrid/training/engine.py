@@ -157,8 +157,8 @@ class Engine:
             self.rows.clear()
         # DDP's gradients stay views of its buckets: new ones, of passes that it does not see (gradient cache), would
         # lie beside them.
-        in_place = {"set_to_none": False} if self.stage is None and world_size() > 1 else {}
-        self.model.zero_grad(**in_place)
+        ddp = self.stage is None and world_size() > 1
+        self.model.zero_grad(set_to_none=False) if ddp else self.model.zero_grad()
         return norm, skipped
 
 

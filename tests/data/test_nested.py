@@ -62,4 +62,6 @@ def test_help_needs_no_description(capsys):
     with pytest.raises(SystemExit) as left:
         main(["--help"])
     assert left.value.code == 0
-    assert "--rule script" not in capsys.readouterr().err
+    told = capsys.readouterr()
+    assert "python -m hybrid.data.nested [--rule RULE]" in told.out
+    assert "--rule script" not in told.err
